@@ -51,7 +51,8 @@ struct gpu_device *gpu_device_best(void);          /* the one a job gets that na
 void gpu_device_info(struct gpu_device *device, struct gpu_device_info *out);
 void gpu_device_health(struct gpu_device *device, struct gpu_health *out);
 
-/* Why the last failing call of the current task failed, in words, with names and values; "" if nothing failed. */
+/* Why the last failing call failed, in words, with names and values; "" if nothing failed. Kept per core: read it before
+ * anything that yields. */
 const char *gpu_error(void);
 
 /* ---- buffers --------------------------------------------------------------------------------------------------- */
@@ -72,7 +73,8 @@ struct gpu_buffer {
 
 /* 0, -ENOMEM (the device has not that much left), -EINVAL (size 0). Contents are undefined. */
 int gpu_alloc(struct gpu_device *device, enum gpu_memory memory, uint64_t size_bytes, struct gpu_buffer **out);
-/* Frees once the device is done with every command that uses it. NULL is ignored. */
+/* Frees once the device is done with every command submitted so far. A command recorded but not yet submitted must not
+ * name the buffer. NULL is ignored. */
 void gpu_free(struct gpu_buffer *buffer);
 /* Bus address of byte `offset`; *run_bytes gets how many bytes from there on are contiguous. 0 when not reachable. */
 uint64_t gpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64_t *run_bytes);
@@ -83,7 +85,7 @@ uint64_t gpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64
 struct gpu_module *gpu_module_builtin(struct gpu_device *device);
 /* A code object for this device (cubin on NVIDIA); the bytes are checked and copied. -ENOEXEC names what is wrong. */
 int gpu_module_load(struct gpu_device *device, const void *image, size_t size_bytes, struct gpu_module **out);
-void gpu_module_unload(struct gpu_module *module);
+void gpu_module_unload(struct gpu_module *module); /* waits for the device; NULL and the builtin module are ignored */
 /* -ENOENT when the module has no such kernel. */
 int gpu_kernel_find(struct gpu_module *module, const char *name, struct gpu_kernel **out);
 uint32_t gpu_kernel_args_bytes(const struct gpu_kernel *kernel);
@@ -96,7 +98,7 @@ struct gpu_launch {
     uint32_t grid[3];      /* blocks, each at least 1 */
     uint32_t block[3];     /* threads, product 1 .. block_threads_max */
     uint32_t shared_bytes; /* dynamic shared memory on top of the kernel's own */
-    const void *args;      /* the kernel's argument struct, copied here */
+    const void *args;      /* the kernel's argument struct; gpu_launch() copies it */
     uint32_t args_bytes;   /* must equal gpu_kernel_args_bytes() */
 };
 
@@ -108,11 +110,14 @@ int gpu_copy(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offse
 /* rows of row_bytes each, from and to pitches in bytes (each at least row_bytes) */
 int gpu_copy_2d(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offset, uint64_t dst_pitch,
                 const struct gpu_buffer *src, uint64_t src_offset, uint64_t src_pitch, uint64_t row_bytes, uint64_t rows);
-/* offset and size are multiples of 4; pattern repeats */
+/* offset and size are multiples of 4; pattern repeats. Copies and fills of 0 bytes and overlapping copies are refused. */
 int gpu_fill(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t offset, uint64_t size_bytes, uint32_t pattern);
 int gpu_signal(struct gpu_queue *queue, struct gpu_timeline *timeline, uint64_t value);
 int gpu_wait(struct gpu_queue *queue, struct gpu_timeline *timeline, uint64_t value);
 int gpu_submit(struct gpu_queue *queue);
+/* Drop whatever has not started yet, for a job that ends early; what runs may finish. Only gpu_queue_status() (then
+ * -ECANCELED) and gpu_queue_destroy() make sense afterwards. */
+void gpu_queue_cancel(struct gpu_queue *queue);
 /* 0, or the error that stopped the queue (a fault: gpu_error() names kernel, address and kind). Cleared by destroying it. */
 int gpu_queue_status(struct gpu_queue *queue);
 
@@ -120,9 +125,9 @@ int gpu_queue_status(struct gpu_queue *queue);
 
 /* A 64-bit value in memory, starting at 0, that queues and the CPU raise and wait for. */
 int gpu_timeline_create(struct gpu_device *device, struct gpu_timeline **out);
-void gpu_timeline_destroy(struct gpu_timeline *timeline);
+void gpu_timeline_destroy(struct gpu_timeline *timeline); /* after the queues whose commands name it, or once they are done */
 uint64_t gpu_timeline_value(const struct gpu_timeline *timeline);
-void gpu_timeline_signal(struct gpu_timeline *timeline, uint64_t value); /* from the CPU */
+void gpu_timeline_signal(struct gpu_timeline *timeline, uint64_t value); /* from the CPU; never lowers it */
 /* Until value is reached: 0, -ETIMEDOUT at deadline_ns, -EIO when a queue of this device faulted meanwhile. */
 int gpu_timeline_wait(struct gpu_timeline *timeline, uint64_t value, uint64_t deadline_ns);
 
