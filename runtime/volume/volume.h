@@ -37,12 +37,22 @@ struct disk {
     uint32_t block_bytes;
     uint64_t block_count;
     bool is_read_only;
-    int (*submit)(struct disk_io *io);
-    void *backend; /* struct nvme_namespace *, or the host file */
+    int (*submit)(struct disk_io *io); /* queue it on this core; 0, or a negative errno with nothing queued */
+    void (*poll)(void); /* this core's completions for every disk of this kind; NULL: done when submit returns */
+    void *backend;      /* struct nvme_namespace *, or the host file */
 };
 
-int disk_submit(struct disk_io *io); /* checks range and alignment, then hands on */
-void disk_poll(void);                /* completions for this core; also rings doorbells */
+/* Enter a disk into the list that volume_scan() walks. The disk stays the caller's and must outlive its entry. Not while
+ * files are open. -EINVAL (name, block size or block count make no sense), -EEXIST (the name is taken), -ENOSPC. */
+int disk_add(struct disk *disk);
+void disk_remove(struct disk *disk);
+/* Adds every NVMe namespace as a disk; after nvme_start(). Returns how many. */
+int disk_nvme_start(void);
+
+/* Checks range, alignment and segments, then hands on. 0: io->done will be set. Otherwise -EINVAL, -ERANGE, -EROFS or what
+ * the driver says, with nothing queued and io->reason filled in. */
+int disk_submit(struct disk_io *io);
+void disk_poll(void); /* completions for this core; also rings doorbells */
 /* Any byte range into (from) ordinary memory, through a bounce buffer where blocks require it. Yields. *reason (may be
  * NULL) gets words for the error. A write that covers part of a block reads that block first. */
 int disk_read(struct disk *disk, uint64_t offset, void *out, uint64_t size_bytes, char *reason, size_t reason_bytes);
@@ -63,7 +73,7 @@ struct volume {
 };
 
 /* Scan every disk: GPT primary, else backup (said in `problem` and the log), else a file system over the whole disk.
- * Replaces the list; not while files are open. Returns the number of volumes. */
+ * Replaces the list, and so every struct volume. Returns the number of volumes, -EBUSY while files are open, -ENOMEM. */
 int volume_scan(void);
 struct disk *disk_get(unsigned index);
 struct volume *volume_get(unsigned index);
@@ -87,7 +97,19 @@ struct file {
     struct file_info info;
     struct file_extent *extents; /* owned by the file */
     unsigned extent_count;
+    void (*close)(struct file *file); /* how its source lets go of it; NULL for a file of a volume */
 };
+
+/*
+ * Where files come from besides volumes. The hosted program adds "host", so that "host:/home/me/model.gguf" names a file
+ * of the machine it runs on. open gets what follows the colon and fills in everything of *out but its info.name, extents
+ * included, allocated with malloc().
+ */
+struct file_source {
+    const char *name;
+    int (*open)(const char *path, struct file *out, char *reason, size_t reason_bytes);
+};
+void file_source_add(const struct file_source *source);
 
 /* path "nvme0n1p1:/dir/file", case-insensitive as FAT is. -ENOENT, -ENOTDIR, -EISDIR, -EIO, -EUCLEAN (corrupt), -EINVAL.
  * reason (never NULL here) says what is wrong and what to do. */
