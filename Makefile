@@ -1,0 +1,290 @@
+# Ingot: every command a person types. `make help` lists them.
+#
+# One flat file. Sources are found by folder, so a new .c file needs no edit here; headers are tracked through -MMD. Three builds
+# share the sources:
+#   image    ring 0, newlib: build/obj/*.o -> build/ingot.elf -> build/BOOTX64.EFI -> build/ingot.img
+#   hosted   a Linux process, optimised: build/hosted/ingot
+#   test     a Linux process under sanitizers: build/test/*
+
+.DEFAULT_GOAL := image
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+BUILD   := build
+DEPS    := $(BUILD)/deps
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@echo "  $(1)$(2:$(BUILD)/%=%)")
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
+CC      := gcc
+CLANG   := clang-19
+PYTHON  ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)  # the distribution's: pytest and numpy are its packages
+CONF    ?= images/ingot.conf        # make image CONF=file
+SMP     ?= 2                        # make run SMP=4 MEM=4096 NIC=e1000e
+MEM     ?= 1024
+NIC     ?= virtio
+FUZZ_SECONDS ?= 600                 # per target, for `make fuzz`
+
+SRC_DIR := $(DEPS)/src
+NEWLIB  := $(DEPS)/newlib
+LWIP    := $(SRC_DIR)/lwip/src
+LLHTTP  := $(SRC_DIR)/llhttp
+YYJSON  := $(SRC_DIR)/yyjson/src
+MBEDTLS := $(SRC_DIR)/mbedtls
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
+COMMON   := -std=gnu11 -g $(WARNINGS) -I. -isystem $(YYJSON) -isystem $(LLHTTP)/include -isystem $(MBEDTLS)/include \
+            -DMBEDTLS_CONFIG_FILE='"runtime/libc/mbedtls_config.h"'
+
+# The image runs in ring 0 without a dynamic linker:
+#   -fpie                     it relocates itself to a random place
+#   -mno-red-zone             interrupts use the running task's stack
+#   -fno-omit-frame-pointer   the panic screen walks frames
+#   -ftls-model=local-exec    FS points at this core's block: errno, newlib's state, the stack guard at %fs:0x28
+#   -U__linux__ ...           the host's compiler believes it builds for Linux
+TARGET_FLAGS := -fpie -mno-red-zone -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -ftls-model=local-exec -fcf-protection=none \
+                -fstack-protector-strong -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+                -U__linux__ -U__linux -Ulinux -U__unix__ -U__unix -Uunix -U__gnu_linux__
+IMAGE_FLAGS  := -O2 $(COMMON) $(TARGET_FLAGS) -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+                -isystem $(NEWLIB)/x86_64-elf/include -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 \
+                -isystem $(LWIP)/include -Iruntime/net/lwip -DGNU_EFI_USE_MS_ABI
+HOSTED_FLAGS := -O2 $(COMMON) -D_GNU_SOURCE -DINGOT_HOSTED -pthread -fno-omit-frame-pointer
+TEST_FLAGS   := -O1 $(COMMON) -D_GNU_SOURCE -DINGOT_HOSTED -DINGOT_TEST -pthread -fno-omit-frame-pointer \
+                -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_FLAGS   := -O1 $(COMMON) -D_GNU_SOURCE -DINGOT_HOSTED -DINGOT_TEST -pthread -fno-omit-frame-pointer \
+                -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LIBRARY_FLAGS := -w  # other people's sources: their warnings are theirs
+
+# Instruction sets that the CPU device's kernels are built for; the best one is chosen at start.
+KERNEL_ISAS := sse2 avx2 avx512
+KERNEL_FLAGS_sse2   := -msse2
+KERNEL_FLAGS_avx2   := -mavx2 -mfma -mf16c
+KERNEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mprefer-vector-width=512
+KERNEL_FLAGS := -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast
+
+# ---- sources -------------------------------------------------------------------------------------------------------
+
+# What both the image and the Linux process are made of.
+SHARED_SRC := $(wildcard nvme/*.c gpu/*.c gpu/cpu/*.c gpu/nvidia/*.c gpu/nvidia/regs/*.c runtime/volume/*.c runtime/weights/*.c \
+                runtime/config/*.c runtime/job/*.c apps/*/*.c)
+KERNEL_SRC := $(wildcard gpu/kernels/*.c)
+HTTP_SRC   := $(wildcard runtime/http/*.c)
+# Kernel sources without hardware in them; tests/host/ stands in for the rest.
+PORTABLE_SRC := $(wildcard kernel/task.c kernel/switch.S kernel/acpi.c kernel/pci.c kernel/memory.c kernel/heap.c)
+
+IMAGE_SRC  := $(wildcard boot/*.c boot/*.S kernel/*.c kernel/*.S runtime/*.c runtime/net/*.c runtime/libc/*.c runtime/libc/*.S) \
+              $(HTTP_SRC) $(SHARED_SRC)
+HOST_SRC   := $(filter-out tests/host/main.c,$(wildcard tests/host/*.c gpu/nvidia/hosted/*.c)) $(PORTABLE_SRC) $(SHARED_SRC) \
+              $(filter-out %_tcp.c,$(HTTP_SRC))
+
+IMAGE_LIBRARY_SRC := $(wildcard $(LWIP)/core/*.c $(LWIP)/core/ipv4/*.c $(LWIP)/netif/ethernet.c $(LWIP)/apps/mdns/*.c \
+                       $(LWIP)/apps/sntp/*.c)
+SHARED_LIBRARY_SRC := $(YYJSON)/yyjson.c $(addprefix $(LLHTTP)/src/,api.c http.c llhttp.c) \
+                      $(addprefix $(MBEDTLS)/library/,sha256.c platform_util.c)
+# Files that are served as they are.
+EMBEDDED := runtime/http/page.html docs/openapi.json
+
+objects = $(patsubst %,$(1)/%.o,$(patsubst $(DEPS)/src/%,lib/%,$(2)))
+kernel_objects = $(foreach isa,$(KERNEL_ISAS),$(patsubst %.c,$(1)/%.$(isa).o,$(KERNEL_SRC)))
+embedded_objects = $(patsubst %,$(1)/embedded/%.o,$(notdir $(wildcard $(EMBEDDED))))
+
+IMAGE_OBJ := $(call objects,$(BUILD)/obj,$(IMAGE_SRC) $(IMAGE_LIBRARY_SRC) $(SHARED_LIBRARY_SRC)) \
+             $(call kernel_objects,$(BUILD)/obj) $(call embedded_objects,$(BUILD)/obj)
+HOSTED_OBJ := $(call objects,$(BUILD)/hosted/obj,$(HOST_SRC) tests/host/main.c $(SHARED_LIBRARY_SRC)) \
+              $(call kernel_objects,$(BUILD)/hosted/obj) $(call embedded_objects,$(BUILD)/hosted/obj)
+TEST_OBJ  := $(call objects,$(BUILD)/test/obj,$(HOST_SRC) $(SHARED_LIBRARY_SRC)) $(call kernel_objects,$(BUILD)/test/obj) \
+             $(call embedded_objects,$(BUILD)/test/obj)
+FUZZ_OBJ  := $(call objects,$(BUILD)/fuzz/obj,$(HOST_SRC) $(SHARED_LIBRARY_SRC)) $(call kernel_objects,$(BUILD)/fuzz/obj) \
+             $(call embedded_objects,$(BUILD)/fuzz/obj)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(wildcard tests/unit/test_*.c))
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# ---- set-up: packages and sources ----------------------------------------------------------------------------------
+
+# Stamps carry a digest of what they stand for, so a changed pin or flag builds anew and a touched file does not.
+NEWLIB_TARGET_FLAGS := -O2 -g -w $(filter-out -fstack-protector-strong,$(TARGET_FLAGS))
+NEWLIB_CONFIGURE := --target=x86_64-elf --disable-multilib --disable-libgloss --disable-newlib-supplied-syscalls \
+    --enable-newlib-reent-thread-local --enable-newlib-io-c99-formats --enable-newlib-io-long-long --disable-newlib-wide-orient \
+    --disable-newlib-unbuf-stream-opt --disable-newlib-fseek-optimization --disable-newlib-atexit-dynamic-alloc --disable-nls
+SOURCES_STAMP := $(DEPS)/.sources-$(shell sha256sum setup/pins | cut -c1-12)
+NEWLIB_STAMP  := $(DEPS)/.newlib-$(shell echo '$(NEWLIB_CONFIGURE) $(NEWLIB_TARGET_FLAGS)' | cat - setup/pins | sha256sum | cut -c1-12)
+
+.PHONY: deps packages-% force
+packages-%:
+	$(Q)setup/packages $*
+
+$(SOURCES_STAMP): | packages-build
+	$(Q)setup/sources $(DEPS)
+	$(Q)touch $@
+
+# newlib with the host's own compiler: x86_64-elf differs from it only in the flags above.
+$(NEWLIB_STAMP): | $(SOURCES_STAMP)
+	$(call say,NEWLIB  about a minute; log in ,$(DEPS)/newlib.log)
+	$(Q)rm -rf $(DEPS)/newlib-build $(NEWLIB) && mkdir -p $(DEPS)/newlib-build
+	$(Q)root=$$PWD && cd $(DEPS)/newlib-build && ( \
+	    MAKEINFO=true $$root/$(SRC_DIR)/newlib/configure $(NEWLIB_CONFIGURE) --prefix=$$root/$(NEWLIB) \
+	    CC_FOR_TARGET=gcc AR_FOR_TARGET=ar AS_FOR_TARGET=as LD_FOR_TARGET=ld NM_FOR_TARGET=nm RANLIB_FOR_TARGET=ranlib \
+	    STRIP_FOR_TARGET=strip OBJDUMP_FOR_TARGET=objdump READELF_FOR_TARGET=readelf CFLAGS_FOR_TARGET='$(NEWLIB_TARGET_FLAGS)' && \
+	    env -u MAKEFLAGS -u MAKELEVEL make -j$$(nproc) MAKEINFO=true all-target-newlib && \
+	    env -u MAKEFLAGS -u MAKELEVEL make MAKEINFO=true install-target-newlib ) >../newlib.log 2>&1 || \
+	    { echo "newlib does not build; the end of $(DEPS)/newlib.log:" >&2; tail -5 $$root/$(DEPS)/newlib.log >&2; exit 1; }
+	$(Q)rm -rf $(DEPS)/newlib-build && touch $@
+
+deps: $(NEWLIB_STAMP)  ## fetch and build what Ingot stands on (newlib, lwIP, llhttp, yyjson, Mbed TLS)
+
+# The library sources are only known once they are unpacked, so the first build starts make anew after set-up.
+ifeq ($(wildcard $(NEWLIB_STAMP)),)
+NEEDS_SETUP := 1
+endif
+
+# ---- the image -----------------------------------------------------------------------------------------------------
+
+.PHONY: image
+ifdef NEEDS_SETUP
+image: $(NEWLIB_STAMP)
+	$(Q)$(MAKE) --no-print-directory $@
+else
+image: $(BUILD)/ingot.img  ## build/ingot.img, for a USB stick or QEMU (CONF=file: another ingot.conf)
+endif
+
+$(BUILD)/obj/%.c.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) $(FLAGS_$(*F)) -MMD -MP -c $< -o $@
+$(BUILD)/obj/%.S.o: %.S
+	$(call say,AS      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/obj/lib/%.c.o: $(SRC_DIR)/%.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/hosted/obj/%.c.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/hosted/obj/%.S.o: %.S
+	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/hosted/obj/lib/%.c.o: $(SRC_DIR)/%.c
+	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/test/obj/%.c.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/test/obj/%.S.o: %.S
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/test/obj/lib/%.c.o: $(SRC_DIR)/%.c
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/fuzz/obj/%.c.o: %.c
+	$(call say,CLANG   ,$@)
+	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/obj/%.S.o: %.S
+	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/obj/lib/%.c.o: $(SRC_DIR)/%.c
+	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+
+# The CPU device's kernels, once for each instruction set. They compute: no sanitizers, no stack protector.
+define kernel_rules
+$(BUILD)/obj/%.$(1).o: %.c
+	$$(call say,CC      ,$$@)
+	$(Q)mkdir -p $$(@D) && $(CC) $(IMAGE_FLAGS) -fno-stack-protector $(KERNEL_FLAGS) $(KERNEL_FLAGS_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+$(BUILD)/hosted/obj/%.$(1).o: %.c
+	$(Q)mkdir -p $$(@D) && $(CC) $(HOSTED_FLAGS) $(KERNEL_FLAGS) $(KERNEL_FLAGS_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+$(BUILD)/test/obj/%.$(1).o: %.c
+	$(Q)mkdir -p $$(@D) && $(CC) $(TEST_FLAGS) $(KERNEL_FLAGS) $(KERNEL_FLAGS_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+$(BUILD)/fuzz/obj/%.$(1).o: %.c
+	$(Q)mkdir -p $$(@D) && $(CLANG) $(filter-out -Werror,$(FUZZ_FLAGS)) -Wno-pass-failed $(KERNEL_FLAGS) $(KERNEL_FLAGS_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach isa,$(KERNEL_ISAS),$(eval $(call kernel_rules,$(isa))))
+
+# page.html becomes page_html[] with a NUL behind it, and page_html_size (uint64_t, without the NUL).
+define embed_rule
+$(BUILD)/%/embedded/$(notdir $(1)).o: $(1)
+	$(Q)mkdir -p $$(@D) && name=$(subst .,_,$(notdir $(1))) && printf '%s\n' '.section .rodata' ".global $$$${name}, $$$${name}_size" \
+	    ".balign 16" "$$$${name}: .incbin \"$(1)\"" "1: .byte 0" ".balign 8" "$$$${name}_size: .quad 1b - $$$${name}" \
+	    '.section .note.GNU-stack,"",@progbits' >$$@.S && $(CC) -c $$@.S -o $$@
+endef
+$(foreach file,$(EMBEDDED),$(eval $(call embed_rule,$(file))))
+
+# The version is compiled into one object, which is built anew when it changes.
+VERSION_OBJ := $(foreach build,obj hosted/obj test/obj fuzz/obj,$(BUILD)/$(build)/runtime/version.c.o)
+$(VERSION_OBJ): $(BUILD)/version
+$(VERSION_OBJ): COMMON += -DINGOT_VERSION='"$(VERSION)"'
+$(BUILD)/version: force
+	$(Q)mkdir -p $(@D) && echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+
+LDFLAGS_IMAGE := -static-pie -nostdlib -nostartfiles -T kernel/ingot.ld -Wl,--gc-sections,-z,max-page-size=4096,-z,noexecstack \
+                 -Wl,--no-dynamic-linker,--build-id=none,-z,norelro,-Map=$(BUILD)/ingot.map
+$(BUILD)/ingot.elf: $(IMAGE_OBJ) kernel/ingot.ld
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(LDFLAGS_IMAGE) -o $@ $(IMAGE_OBJ) -L$(NEWLIB)/x86_64-elf/lib -lc -lm -lgcc
+$(BUILD)/BOOTX64.EFI: $(BUILD)/ingot.elf images/elf2pe.py
+	$(call say,PE      ,$@)
+	$(Q)$(PYTHON) images/elf2pe.py $< $@
+$(BUILD)/ingot.img: $(BUILD)/BOOTX64.EFI $(CONF) images/mkdisk
+	$(call say,IMAGE   ,$@)
+	$(Q)images/mkdisk --esp $@ $<=/EFI/BOOT/BOOTX64.EFI $(CONF)=/ingot.conf
+
+# ---- running -------------------------------------------------------------------------------------------------------
+
+.PHONY: run usb gdb hosted
+ifdef NEEDS_SETUP
+run usb gdb hosted test bench fuzz unit lint $(BUILD)/hosted/ingot: $(NEWLIB_STAMP)
+	$(Q)$(MAKE) --no-print-directory $@
+else
+run: packages-run image  ## boot in QEMU with an NVMe disk, load a weight file over HTTP and compute on it (SMP=2 MEM=1024 NIC=virtio)
+	$(Q)images/run --smp $(SMP) --mem $(MEM) --nic $(NIC)
+usb: image  ## DEV=/dev/sdX: write the image to a USB stick, after showing the stick and asking
+	$(Q)images/usb $(BUILD)/ingot.img "$(DEV)"
+gdb: packages-run image  ## QEMU stopped at the image's entry, gdb attached with symbols at the right address
+	$(Q)images/gdb
+hosted: $(BUILD)/hosted/ingot  ## build/hosted/ingot, the same sources as a Linux program (for GPU boxes under Linux)
+$(BUILD)/hosted/ingot: $(HOSTED_OBJ)
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) -pthread -o $@ $(HOSTED_OBJ) -lm
+
+# ---- tests ---------------------------------------------------------------------------------------------------------
+
+.PHONY: test unit e2e fuzz fuzz-brief lint bench
+test: packages-test  ## everything that can be tested on this machine; ends with `N passed, N failed`
+	$(Q)tests/run
+unit: $(UNIT_TESTS)  ## build the unit tests (with address and undefined-behaviour sanitizers) and run them
+	$(Q)tests/run unit
+e2e: packages-test image hosted  ## boot the image in QEMU and test it over HTTP
+	$(Q)tests/run e2e
+fuzz: packages-fuzz $(FUZZERS)  ## run every fuzzer for FUZZ_SECONDS (600) each
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
+fuzzers: $(FUZZERS)
+lint: packages-test  ## clang-format and cppcheck
+	$(Q)tests/run lint
+bench: packages-bench image  ## measure, beside a small Linux guest in the same QEMU: build/bench.json and a table
+	$(Q)$(PYTHON) tests/bench/bench.py
+
+$(BUILD)/test/libingot.a: $(TEST_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(TEST_OBJ)
+$(BUILD)/fuzz/libingot.a: $(FUZZ_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(FUZZ_OBJ)
+# ld keeps only the archive members that a test needs; the apps register themselves, so they are named.
+$(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libingot.a
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.c.o $(BUILD)/fuzz/libingot.a
+	$(call say,LINK    ,$@)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(filter $(BUILD)/fuzz/obj/apps/%,$(FUZZ_OBJ)) $(BUILD)/fuzz/libingot.a -lm
+endif
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+
+.PHONY: compile_commands.json clean distclean help
+compile_commands.json:  ## for editors and clang-tidy
+	$(Q)$(MAKE) --no-print-directory -Bnk V=1 $(BUILD)/ingot.elf | $(PYTHON) images/compile_commands.py >$@
+clean:  ## remove what was built, keep the fetched sources and newlib
+	$(Q)find $(BUILD) -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} +
+distclean:  ## remove everything that is not in the repository
+	$(Q)rm -rf $(BUILD) compile_commands.json
+help:  ## this list
+	$(Q)awk -F':.*  ## ' '/^[a-z_.-]+:.*  ## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
+
+-include $(shell find $(BUILD)/obj $(BUILD)/hosted/obj $(BUILD)/test/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
