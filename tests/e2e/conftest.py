@@ -1,0 +1,60 @@
+"""Fixtures of the end-to-end tests: the real image in QEMU.
+
+    def test_x(boot, disk):
+        vm = boot(disks=[disk("a.bin")], smp=4).wait_ready()
+"""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import appliance  # noqa: E402  (found through the line above)
+
+
+@pytest.fixture
+def boot(tmp_path):
+    """Start appliances: boot(**options of appliance.Appliance). They end with the test."""
+    running = []
+
+    def start(**options):
+        machine = appliance.Appliance(tmp_path / f"vm{len(running)}", **options)
+        running.append(machine)
+        return machine
+
+    yield start
+    for machine in running:
+        machine.stop()
+
+
+@pytest.fixture(scope="module")
+def boot_shared(tmp_path_factory):
+    """The same, kept for all tests of a module."""
+    running = []
+
+    def start(**options):
+        machine = appliance.Appliance(tmp_path_factory.mktemp("vm"), **options)
+        running.append(machine)
+        return machine
+
+    yield start
+    for machine in running:
+        machine.stop()
+
+
+@pytest.fixture(autouse=True)
+def show_serial_on_failure(request):
+    """A failing test prints the end of its appliance's serial console."""
+    yield
+    report = getattr(request.node, "report_call", None)
+    if report is not None and report.failed:
+        for value in request.node.funcargs.values():
+            if isinstance(value, appliance.Appliance):
+                print("serial console, last lines:\n" + value.serial_text()[-3000:])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.report_call = outcome.get_result()
