@@ -53,6 +53,12 @@ void core_idle(uint64_t deadline_ns);
 void core_wake(unsigned core);
 
 /*
+ * Called when every runnable task of this core has yielded once: they all poll. kernel/task.c has a weak one that does
+ * nothing; the hosted twin moves its fake clock here.
+ */
+void core_relax(void);
+
+/*
  * A stack of at least size_bytes (rounded up to pages), lowest usable address returned, with an unmapped guard page below
  * it. Its addresses are not physical ones: no DMA to or from a stack. NULL when there is no memory. Any core, task context.
  */
