@@ -90,9 +90,14 @@ struct core {
     struct task home;
     bool has_home;
 
-    uint64_t start_ns;
-    _Atomic uint64_t idle_ns, idle_since_ns; /* idle_since_ns 0: not idle */
+    /*
+     * Time spent running tasks, in one word so that any core reads it whole: while the core runs, busy time is
+     * time_ns() minus this; while it sleeps (BUSY_STOPPED set), the rest of the word is the busy time.
+     */
+    _Atomic uint64_t busy_clock;
 };
+
+#define BUSY_STOPPED BIT(63)
 
 static struct core cores[CORE_MAX];
 
@@ -110,7 +115,7 @@ static struct core *this_core(void)
     struct core *core = &cores[core_current()];
     if (!core->has_home) {
         core->has_home = true;
-        core->start_ns = time_ns();
+        atomic_store(&core->busy_clock, time_ns() + 1); /* never 0, which means not started */
         core->home.core = core_current();
         core->home.is_runnable = true;
         snprintf(core->home.name, sizeof(core->home.name), "core%u", core->home.core);
@@ -326,12 +331,10 @@ static void switch_to(struct core *core, struct task *next)
 
 static void sleep_core(struct core *core)
 {
-    uint64_t before = time_ns();
-    atomic_store_explicit(&core->idle_since_ns, before | 1, memory_order_relaxed);
+    uint64_t busy_ns = time_ns() - atomic_load_explicit(&core->busy_clock, memory_order_relaxed);
+    atomic_store_explicit(&core->busy_clock, busy_ns | BUSY_STOPPED, memory_order_relaxed);
     core_idle(core->timer_first != NULL ? core->timer_first->deadline_ns : DEADLINE_NEVER);
-    uint64_t idle = atomic_load_explicit(&core->idle_ns, memory_order_relaxed);
-    atomic_store_explicit(&core->idle_ns, idle + (time_ns() - before), memory_order_relaxed);
-    atomic_store_explicit(&core->idle_since_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&core->busy_clock, time_ns() - busy_ns, memory_order_relaxed);
 }
 
 /* Run other tasks until the current one, which is in some list or dead, is runnable and has its turn. */
@@ -525,12 +528,8 @@ void mutex_unlock(struct mutex *mutex)
 
 uint64_t core_busy_ns(unsigned index)
 {
-    const struct core *core = &cores[index];
-    uint64_t now = time_ns();
-    uint64_t since = atomic_load_explicit(&core->idle_since_ns, memory_order_relaxed);
-    uint64_t idle = atomic_load_explicit(&core->idle_ns, memory_order_relaxed);
-    if (since != 0 && now > since)
-        idle += now - since;
-    uint64_t total = now - core->start_ns;
-    return total > idle ? total - idle : 0;
+    uint64_t clock = atomic_load_explicit(&cores[index].busy_clock, memory_order_relaxed);
+    if (clock == 0)
+        return 0;
+    return clock & BUSY_STOPPED ? clock & ~BUSY_STOPPED : time_ns() - clock;
 }
