@@ -78,8 +78,9 @@ PORTABLE_SRC := $(wildcard kernel/task.c kernel/switch.S)
 
 IMAGE_SRC  := $(wildcard boot/*.c boot/*.S kernel/*.c kernel/*.S runtime/*.c runtime/net/*.c runtime/libc/*.c runtime/libc/*.S) \
               $(HTTP_SRC) $(SHARED_SRC)
-HOST_SRC   := $(filter-out tests/host/main.c,$(wildcard tests/host/*.c gpu/nvidia/hosted/*.c)) $(PORTABLE_SRC) $(SHARED_SRC) \
-              $(filter-out %_tcp.c,$(HTTP_SRC))
+# A Linux process leaves power and the network to Linux.
+HOST_SRC   := $(filter-out tests/host/main.c,$(wildcard tests/host/*.c gpu/nvidia/hosted/*.c)) $(PORTABLE_SRC) runtime/version.c \
+              $(filter-out apps/power/%,$(SHARED_SRC)) $(filter-out %_tcp.c,$(HTTP_SRC))
 
 IMAGE_LIBRARY_SRC := $(wildcard $(LWIP)/core/*.c $(LWIP)/core/ipv4/*.c $(LWIP)/netif/ethernet.c $(LWIP)/apps/mdns/*.c \
                        $(LWIP)/apps/sntp/*.c)

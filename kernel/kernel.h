@@ -70,6 +70,9 @@ void log_print(enum log_level level, const char *fmt, ...) __attribute__((format
 #define log_info(...) log_print(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_print(LOG_DEBUG, __VA_ARGS__)
 
+/* One line to the serial port and the screen alone, not kept: for what must not be in the log, such as a new token. */
+void console_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 struct log_line {
     uint64_t sequence;    /* counts lines from 1, gaps mean dropped lines */
     uint64_t time_ns;     /* since boot */

@@ -10,4 +10,7 @@ extern const char ingot_version[]; /* `git describe` of the tree that was built 
  */
 void runtime_main(void);
 
+/* Put devices, drives and the network to rest before the machine restarts. On core 0, in a task. */
+void runtime_stop(void);
+
 #endif
