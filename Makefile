@@ -154,7 +154,7 @@ endif
 
 $(BUILD)/obj/%.c.o: %.c
 	$(call say,CC      ,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) $(FLAGS_$(*F)) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) $(DEFINE) -MMD -MP -c $< -o $@
 $(BUILD)/obj/%.S.o: %.S
 	$(call say,AS      ,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(IMAGE_FLAGS) -MMD -MP -c $< -o $@
@@ -164,7 +164,7 @@ $(BUILD)/obj/lib/%.c.o: $(SRC_DIR)/%.c
 
 $(BUILD)/hosted/obj/%.c.o: %.c
 	$(call say,CC      ,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) $(DEFINE) -MMD -MP -c $< -o $@
 $(BUILD)/hosted/obj/%.S.o: %.S
 	$(Q)mkdir -p $(@D) && $(CC) $(HOSTED_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/hosted/obj/lib/%.c.o: $(SRC_DIR)/%.c
@@ -172,7 +172,7 @@ $(BUILD)/hosted/obj/lib/%.c.o: $(SRC_DIR)/%.c
 
 $(BUILD)/test/obj/%.c.o: %.c
 	$(call say,CC      ,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) $(DEFINE) -MMD -MP -c $< -o $@
 $(BUILD)/test/obj/%.S.o: %.S
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/test/obj/lib/%.c.o: $(SRC_DIR)/%.c
@@ -180,7 +180,7 @@ $(BUILD)/test/obj/lib/%.c.o: $(SRC_DIR)/%.c
 
 $(BUILD)/fuzz/obj/%.c.o: %.c
 	$(call say,CLANG   ,$@)
-	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) $(DEFINE) -MMD -MP -c $< -o $@
 $(BUILD)/fuzz/obj/%.S.o: %.S
 	$(Q)mkdir -p $(@D) && $(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/fuzz/obj/lib/%.c.o: $(SRC_DIR)/%.c
@@ -212,7 +212,7 @@ $(foreach file,$(EMBEDDED),$(eval $(call embed_rule,$(file))))
 # The version is compiled into one object, which is built anew when it changes.
 VERSION_OBJ := $(foreach build,obj hosted/obj test/obj fuzz/obj,$(BUILD)/$(build)/runtime/version.c.o)
 $(VERSION_OBJ): $(BUILD)/version
-$(VERSION_OBJ): COMMON += -DINGOT_VERSION='"$(VERSION)"'
+$(VERSION_OBJ): DEFINE = -DINGOT_VERSION='"$(VERSION)"'
 $(BUILD)/version: force
 	$(Q)mkdir -p $(@D) && echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
 
