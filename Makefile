@@ -9,6 +9,7 @@
 .DEFAULT_GOAL := image
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/bash
 
