@@ -33,6 +33,7 @@ struct app_arg {
     uint64_t minimum, maximum;     /* ARG_TYPE_UINT; maximum 0: 2^53 - 1 */
     uint32_t length_max;           /* ARG_TYPE_STRING; 0: 255 bytes */
     const char *const *choices;    /* ARG_TYPE_STRING: NULL-terminated list of allowed values, or NULL */
+    bool names_model;              /* ARG_TYPE_STRING: a model's handle; the job runs on that model's device */
     const char *fallback_string;
     uint64_t fallback_uint;
     double fallback_number;
@@ -78,9 +79,12 @@ bool job_bool(const struct job *job, const char *name);
 bool job_cancelled(const struct job *job);
 /* done of total units, e.g. bytes; phase is a static string such as "reading". Cheap: call it often. */
 void job_progress(struct job *job, const char *phase, uint64_t done, uint64_t total);
-/* Say why the job fails, in words for people, naming the field or file and what to do; returns error for `return`. */
+/* Say why the job fails, in words for people, naming the field or file and what to do; returns error for `return`. The
+ * first call counts. field may be NULL. */
 int job_fail(struct job *job, int error, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same with gpu_error() as the words. */
+int job_fail_gpu(struct job *job, int error);
 /* A remark in the reply and the log: a slower path was taken, verification was skipped ... */
 void job_warn(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 yyjson_mut_doc *job_document(struct job *job);
@@ -97,13 +101,28 @@ struct job_problem {
     char detail[320];
 };
 
-int job_start(void); /* once: the runner tasks */
+/* Parse a request's JSON: at most JSON_DEPTH_MAX levels, no junk behind it. -EINVAL (problem says where and why), -ENOMEM. */
+#define JSON_DEPTH_MAX 32
+int json_parse(const char *text, size_t size_bytes, yyjson_doc **out, struct job_problem *problem);
+
+int job_start(void); /* once, after gpu_start(): the runner tasks */
+void job_stop(void); /* cancels everything, waits for it to end, frees all jobs and models; before gpu_stop() */
 /* args may be NULL (no arguments). 0 and *id, or -EINVAL (problem says why), -EAGAIN (queue full), -ENOENT (no app). */
 int job_submit(const char *app_name, yyjson_val *args, uint64_t *id, struct job_problem *problem);
-/* The job as the JSON object of GET /v1/jobs/ID, appended to doc. NULL when there is no such job (any more) or no memory. */
+/*
+ * The job as the JSON object of GET /v1/jobs/ID, allocated in doc. NULL when there is no such job (any more) or no memory.
+ *
+ *     {"id", "app", "args", "state": "queued" | "running" | "succeeded" | "failed" | "cancelled", "device" (or null),
+ *      "created", "started", "ended": RFC 3339, null before the event or while the wall clock is not known,
+ *      "created_seconds", "started_seconds", "ended_seconds": since boot, null before the event,
+ *      "progress": {"phase", "done", "total"} (or null), "warnings": [...],
+ *      "result": {...} once succeeded, "error": {"title", "detail", "field" (or null)} once failed or cancelled}
+ */
 yyjson_mut_val *job_describe(uint64_t id, yyjson_mut_doc *doc);
 int job_cancel(uint64_t id); /* 0, -ENOENT, -EALREADY when it has ended */
-bool job_has_ended(uint64_t id);
+/* Apps as the JSON array of GET /v1/apps, allocated in doc. NULL without memory. */
+yyjson_mut_val *app_describe_all(yyjson_mut_doc *doc);
+bool job_has_ended(uint64_t id); /* true also when there is no such job (any more) */
 /* Changes whenever any job changes state or progress: wait on it, then look. */
 struct event *job_event(void);
 uint64_t job_id_next(uint64_t after); /* ids in order, 0 when there is none after */
@@ -131,7 +150,7 @@ int model_add(const struct model *model, char handle_out[24]);
 struct model *model_acquire(const char *handle); /* NULL if unknown; keeps it from being unloaded */
 void model_release(struct model *model);
 int model_remove(const char *handle);            /* 0, -ENOENT, -EBUSY while in use */
-/* Models as the JSON array of GET /v1/models, appended to doc. */
+/* Models as the JSON array of GET /v1/models, allocated in doc. NULL without memory. */
 yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc, bool with_tensors);
 
 #endif
