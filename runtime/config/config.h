@@ -19,7 +19,7 @@ struct config {
     uint32_t address, netmask, gateway, dns; /* address = a.b.c.d/len; network byte order; 0: not set */
     char ntp_server[64];       /* ntp = server name or address, "" for what DHCP says */
     uint16_t http_port;        /* port = 80 */
-    char cors_origin[128];     /* cors = https://..., "" for none */
+    char cors_origin[128];     /* cors_origin = https://..., "" for none */
     char allowed_hosts[256];   /* hosts = extra names accepted in Host:, comma separated */
     uint32_t restart_seconds;  /* restart_after_panic = 10; 0 stays stopped */
     uint32_t queue_jobs_max;   /* job_queue = 64 */

@@ -7,21 +7,26 @@
 #ifndef INGOT_VOLUME_SORT_H
 #define INGOT_VOLUME_SORT_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline void sort_swap(uint8_t *a, uint8_t *b, size_t size)
 {
-    for (size_t i = 0; i < size; i++) {
-        uint8_t saved = a[i];
-        a[i] = b[i];
-        b[i] = saved;
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        memcpy(a + i, &y, 8);
+        memcpy(b + i, &x, 8);
     }
 }
 
-/* Sort count items of size bytes so that compare(a, b) <= 0 for each a before b. */
+/* Sort count items of size bytes, a multiple of 8, so that compare(a, b) <= 0 for each a before b. */
 static inline void heap_sort(void *items, size_t count, size_t size, int (*compare)(const void *a, const void *b))
 {
+    assert(size % 8 == 0);
     uint8_t *base = items;
     size_t unsorted = count, root_next = count / 2;
     while (unsorted > 1) {
