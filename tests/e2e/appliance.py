@@ -60,7 +60,7 @@ class Appliance:
     """Boots at construction. Use as a context manager, or call stop()."""
 
     def __init__(self, folder, conf="", image=None, disks=(), smp=2, mem=1024, nic="virtio", cpu="max", machine="q35", extra=(),
-                 token=None, vars_file=None, serial=True, wrapper=()):
+                 token=None, vars_file=None, serial=True, wrapper=(), qemu=None, firmware=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.token = token or secrets.token_hex(16)
@@ -78,6 +78,10 @@ class Appliance:
         for disk in disks:
             path, options = disk if isinstance(disk, tuple) else (disk, None)
             command += ["--disk", str(path)] + (["--disk-options", options] if options else [])
+        if qemu:
+            command += ["--qemu", str(qemu)]
+        if firmware:
+            command += ["--firmware", firmware]
         if vars_file:
             command += ["--vars", str(vars_file)]
         if extra:

@@ -4,6 +4,7 @@
         vm = boot(disks=[disk("a.bin")], smp=4).wait_ready()
 """
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -58,3 +59,11 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if call.when == "call":
         item.report_call = outcome.get_result()
+
+
+@pytest.fixture(scope="session")
+def debian13():
+    """The folder with Debian 13's QEMU and firmware, fetched once."""
+    folder = appliance.BUILD / "deps/debian13"
+    subprocess.run([appliance.ROOT / "setup/debian13", folder], check=True, timeout=900)
+    return folder
