@@ -37,15 +37,15 @@ static void *large_alloc(uint64_t size_bytes, uint64_t align)
     return va;
 }
 
-static void *small_alloc(uint64_t size_bytes, uint64_t align)
+void *page_alloc(uint64_t size_bytes, uint64_t align)
 {
-    void *va = aligned_alloc(align, align_up(size_bytes, align));
-    if (va != NULL)
-        memset(va, 0, size_bytes);
+    void *va = page_alloc_dirty(size_bytes, align);
+    if (va != NULL && align_up(size_bytes, PAGE_SIZE) < MMAP_MIN_BYTES)
+        memset(va, 0, align_up(size_bytes, PAGE_SIZE));
     return va;
 }
 
-void *page_alloc(uint64_t size_bytes, uint64_t align)
+void *page_alloc_dirty(uint64_t size_bytes, uint64_t align)
 {
     if (align < PAGE_SIZE)
         align = PAGE_SIZE;
@@ -66,7 +66,7 @@ void *page_alloc(uint64_t size_bytes, uint64_t align)
     if (block == NULL)
         return NULL;
     void *va = size_bytes >= MMAP_MIN_BYTES ? large_alloc(size_bytes, align)
-                                            : small_alloc(size_bytes, align);
+                                            : aligned_alloc(align, align_up(size_bytes, align));
     if (va == NULL) {
         free(block);
         return NULL;
