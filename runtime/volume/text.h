@@ -1,6 +1,6 @@
 /*
  * runtime/volume/text.h: names that come from disks and files, made fit to show. UTF-16 as disks hold it, UTF-8 as
- * everybody else has it. Private to runtime/volume, runtime/weights and runtime/config.
+ * everybody else has it. Private to the folders of runtime/.
  */
 #ifndef INGOT_VOLUME_TEXT_H
 #define INGOT_VOLUME_TEXT_H
