@@ -47,12 +47,13 @@ COMMON   := -std=gnu11 -g $(WARNINGS) -I. -isystem $(YYJSON) -isystem $(LLHTTP)/
 #   -fno-omit-frame-pointer   the panic screen walks frames
 #   -ftls-model=local-exec    FS points at this core's block: errno, newlib's state, the stack guard at %fs:0x28
 #   -U__linux__ ...           the host's compiler believes it builds for Linux
+#   -DEUCLEAN=117             Linux's number for damaged data; newlib has none
 TARGET_FLAGS := -fpie -mno-red-zone -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -ftls-model=local-exec -fcf-protection=none \
                 -fstack-protector-strong -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
                 -U__linux__ -U__linux -Ulinux -U__unix__ -U__unix -Uunix -U__gnu_linux__
 IMAGE_FLAGS  := -O2 $(COMMON) $(TARGET_FLAGS) -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
                 -isystem $(NEWLIB)/x86_64-elf/include -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 \
-                -isystem $(LWIP)/include -Iruntime/net/lwip -DGNU_EFI_USE_MS_ABI
+                -isystem $(LWIP)/include -Iruntime/net/lwip -DGNU_EFI_USE_MS_ABI -DEUCLEAN=117
 HOSTED_FLAGS := -O2 $(COMMON) -D_GNU_SOURCE -DINGOT_HOSTED -pthread -fno-omit-frame-pointer
 TEST_FLAGS   := -O1 $(COMMON) -D_GNU_SOURCE -DINGOT_HOSTED -DINGOT_TEST -pthread -fno-omit-frame-pointer \
                 -fsanitize=address,undefined -fno-sanitize-recover=all
