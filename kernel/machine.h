@@ -84,6 +84,17 @@ const void *firmware_map(uint64_t pa, uint64_t size_bytes);
 /* Physical address behind a mapped address (identity for all but stacks), or UINT64_MAX when it is not mapped. */
 uint64_t va_to_pa(const volatile void *va);
 
+/*
+ * Variables that are set during start-up only: read-only from machine_seal() on, which the runtime calls when it is up.
+ */
+#define SEALED __attribute__((section(".data.sealed")))
+void machine_seal(void);
+
+/* ---- console ----------------------------------------------------------------------------------------------------- */
+
+/* A line on serial and screen that does not go into the log: for the access token. */
+void console_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* ---- start and stop -------------------------------------------------------------------------------------------- */
 
 /*
@@ -95,9 +106,13 @@ void runtime_main(void);
 struct boot_info;
 extern const struct boot_info *boot_info;
 
-/* Seconds between a panic and the restart; 0 stays for ever. Set from `restart_seconds` in ingot.conf. */
+/* The value of `key = value` in ingot.conf, cut to size; false when there is none. For what must be known very early. */
+bool boot_config_value(const char *key, char *out, size_t size_bytes);
+/* Nothing in the product; the tests' image breaks the machine in the way that `break = NAME` says. Weak. */
+void machine_break(const char *name);
+
+/* Seconds between a panic and the restart (10); 0 stays for ever. `restart_after_panic` in ingot.conf is read early, too. */
 void machine_restart_delay_set(unsigned seconds);
-/* Time from leaving the firmware (ExitBootServices) to time_ns() == 0, for the boot duration metric. */
-uint64_t boot_exit_to_start_ns(void);
+/* time_ns() is 0 at the return of ExitBootServices(), so time_ns() is also how long the boot has taken. */
 
 #endif
