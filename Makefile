@@ -103,8 +103,6 @@ TEST_OBJ  := $(call objects,$(BUILD)/test/obj,$(HOST_SRC) $(SHARED_LIBRARY_SRC))
              $(call embedded_objects,$(BUILD)/test/obj)
 FUZZ_OBJ  := $(call objects,$(BUILD)/fuzz/obj,$(HOST_SRC) $(SHARED_LIBRARY_SRC)) $(call kernel_objects,$(BUILD)/fuzz/obj) \
              $(call embedded_objects,$(BUILD)/fuzz/obj)
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(wildcard tests/unit/test_*.c))
-FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # ---- set-up: packages and sources ----------------------------------------------------------------------------------
 
@@ -250,16 +248,15 @@ $(BUILD)/hosted/ingot: $(HOSTED_OBJ)
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
-.PHONY: test unit e2e fuzz fuzz-brief lint bench
+.PHONY: test unit e2e fuzz lint bench
 test: packages-test  ## everything that can be tested on this machine; ends with `N passed, N failed`
 	$(Q)tests/run
-unit: $(UNIT_TESTS)  ## build the unit tests (with address and undefined-behaviour sanitizers) and run them
+unit: packages-test  ## build the unit tests (with address and undefined-behaviour sanitizers) and run them
 	$(Q)tests/run unit
-e2e: packages-test image hosted  ## boot the image in QEMU and test it over HTTP
+e2e: packages-test  ## boot the image in QEMU and test it over HTTP
 	$(Q)tests/run e2e
-fuzz: packages-fuzz $(FUZZERS)  ## run every fuzzer for FUZZ_SECONDS (600) each
+fuzz: packages-fuzz  ## run every fuzzer for FUZZ_SECONDS (600) each
 	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
-fuzzers: $(FUZZERS)
 lint: packages-test  ## clang-format and cppcheck
 	$(Q)tests/run lint
 bench: packages-bench image  ## measure, beside a small Linux guest in the same QEMU: build/bench.json and a table
@@ -288,6 +285,6 @@ clean:  ## remove what was built, keep the fetched sources and newlib
 distclean:  ## remove everything that is not in the repository
 	$(Q)rm -rf $(BUILD) compile_commands.json
 help:  ## this list
-	$(Q)awk -F':.*  ## ' '/^[a-z_.-]+:.*  ## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
+	$(Q)awk -F':.*  ## ' '/^[a-z0-9_.-]+:.*  ## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
 
 -include $(shell find $(BUILD)/obj $(BUILD)/hosted/obj $(BUILD)/test/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
