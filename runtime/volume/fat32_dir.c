@@ -78,9 +78,10 @@ static unsigned short_name_put(char *out, uint8_t byte, bool to_lower)
 {
     if (byte < 0x20 || byte == 0x7f || byte == '/' || byte == '\\' || byte == ':')
         byte = '_';
-    if (to_lower && byte >= 'A' && byte <= 'Z')
-        byte = (uint8_t)(byte + 32);
-    return utf8_put(out, byte < 0x80 ? byte : code_page_437[byte - 0x80]);
+    uint32_t code = byte < 0x80 ? byte : code_page_437[byte - 0x80];
+    if (to_lower && utf_fold(code + 32) == code) /* as far apart in ASCII, Latin-1 and Greek */
+        code += 32;
+    return utf8_put(out, code);
 }
 
 static unsigned trimmed_length(const uint8_t *text, unsigned length)
@@ -281,6 +282,8 @@ static int directory_walk(const struct fat32 *fs, uint32_t cluster, uint64_t byt
     int error = 0;
     bool is_end = false;
     uint64_t walked = 0;
+    /* Brent: a chain that loops comes back to a checkpoint, which moves on after 1, 2, 4 ... clusters. */
+    uint32_t checkpoint = cluster, steps = 0, steps_max = 1;
     while (error == 0 && !is_end && walked < bytes_max) {
         uint64_t in_cluster = walked % fs->cluster_bytes;
         uint64_t size = min_u64(min_u64(fs->cluster_bytes - in_cluster, DIR_READ_BYTES), bytes_max - walked);
@@ -291,11 +294,19 @@ static int directory_walk(const struct fat32 *fs, uint32_t cluster, uint64_t byt
         if (error == 0 && !is_end && walked % fs->cluster_bytes == 0) {
             error = fat_next(&walk->reader, cluster, &cluster, reason, reason_bytes);
             is_end = cluster == 0;
+            if (error == 0 && cluster == checkpoint)
+                error = refuse(-EUCLEAN, reason, reason_bytes, "%s: corrupt directory: its cluster chain loops; check the file "
+                               "system", fs->name);
+            if (++steps == steps_max) {
+                checkpoint = cluster;
+                steps = 0;
+                steps_max *= 2;
+            }
         }
     }
     if (error == 0 && !is_end && bytes_max == DIR_BYTES_MAX)
-        error = refuse(-EUCLEAN, reason, reason_bytes, "%s: corrupt directory: its cluster chain loops, or is longer than 2 MiB; "
-                       "check the file system", fs->name);
+        error = refuse(-EUCLEAN, reason, reason_bytes, "%s: corrupt directory: it is longer than the 2 MiB that FAT allows; check "
+                       "the file system", fs->name);
     fat_reader_end(&walk->reader);
     free(walk);
     return error;
