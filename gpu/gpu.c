@@ -59,7 +59,7 @@ __attribute__((weak)) int nvidia_start(void);
 
 int gpu_start(void)
 {
-    int error = cpu_start();
+    int error = gpu_cpu_start();
     if (error != 0)
         return error;
     if (nvidia_start != NULL) {

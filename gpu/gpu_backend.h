@@ -2,7 +2,7 @@
  * gpu/gpu_backend.h: what stands behind gpu.h. gpu/gpu.c checks every call and keeps the lists; a backend does the work.
  *
  * A backend fills in one struct gpu_ops, and per device found a struct gpu_device, and hands that to gpu_device_add() from
- * its start function (cpu_start(), nvidia_start()), which gpu_start() calls. The *_bytes members of the ops give the sizes
+ * its start function (gpu_cpu_start(), nvidia_start()), which gpu_start() calls. The *_bytes members of the ops give the sizes
  * of the backend's own structs, whose first member is the struct gpu_... below: gpu.c allocates them zeroed, fills in the
  * common part, and calls the op to do the rest. An op that fails has undone what it did; gpu.c frees the struct.
  *
@@ -107,7 +107,7 @@ int gpu_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3
 void gpu_queue_fault(struct gpu_queue *queue, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Start functions of the backends. Each adds the devices it finds and returns 0, also when it finds none. */
-int cpu_start(void);
+int gpu_cpu_start(void);
 int nvidia_start(void); /* linked where gpu/nvidia is compiled in; gpu_start() calls it when it is there */
 
 #endif

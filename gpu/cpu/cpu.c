@@ -162,7 +162,7 @@ static const struct gpu_ops ops = {
     .timeline_wait = cpu_timeline_wait,
 };
 
-int cpu_start(void)
+int gpu_cpu_start(void)
 {
     struct memory_stats stats;
     memory_stats(&stats);
