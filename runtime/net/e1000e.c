@@ -348,10 +348,12 @@ static void e1000e_stop(struct nic *nic)
         nic_buffer_put(nic, dev->rx_buffer[i]);
     for (uint32_t at = dev->tx_clean; at != dev->tx_tail; at += dev->tx_span[at & RING_MASK])
         nic->sent(nic, dev->tx_cookie[at & RING_MASK]);
-    if (error == 0)
-        e1000e_free(nic, dev);
-    else
+    if (error != 0) {
         log_warn("e1000e %s: no answer to the reset (%d)", nic->pci->name, error);
+        dev->rx = NULL;
+        dev->tx = NULL;
+    }
+    e1000e_free(nic, dev);
     nic->driver_data = NULL;
 }
 
@@ -401,7 +403,6 @@ static int e1000e_start(struct nic *nic)
     return nic->is_failed ? -ENODEV : 0;
 
 stop:
-    log_error("e1000e %s: does not start (%d)", nic->pci->name, error);
     pci_disable(nic->pci);
     e1000e_free(nic, dev);
     return error;

@@ -96,7 +96,7 @@ static_assert(sizeof(struct e1000_rx_desc) == 16, "82574 datasheet, 7.1.4");
 #define E1000_RXD_STATUS_TCPCS BIT(5)
 #define E1000_RXD_ERROR_TCPE   BIT(5)
 #define E1000_RXD_ERROR_IPE    BIT(6)
-#define E1000_RXD_ERROR_FRAME                                                                      \
+#define E1000_RXD_ERROR_FRAME \
     (BIT(0) | BIT(1) | BIT(2) | BIT(4) | BIT(7)) /* CRC, symbol, sequence, carrier, data */
 
 struct e1000_tx_desc { /* extended transmit descriptor: data (7.2.10.2) or context (7.2.10.1) */

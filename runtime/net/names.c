@@ -10,7 +10,7 @@
 #include "runtime/config/config.h"
 #include "runtime/net/net_private.h"
 
-#define NAME_NUMBER_MAX                                                                            \
+#define NAME_NUMBER_MAX \
     99 /* ingot-2 to ingot-99; a network with more conflicts has another problem */
 
 static char hostname[64];

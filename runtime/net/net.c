@@ -20,7 +20,7 @@
 #define POLL_BUDGET 64 /* frames per turn, so timers and other tasks of core 0 get theirs */
 #define SPIN_NS     (50 * NS_PER_US)
 #define CHECK_NS    NS_PER_S /* how often a port that does not interrupt is looked at */
-#define POLL_SLEEP_NS                                                                              \
+#define POLL_SLEEP_NS \
     (500 * NS_PER_US) /* without MSI-X, or while frames wait for the transmit ring */
 #define CALL_MAX 64   /* a power of two */
 

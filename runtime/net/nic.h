@@ -15,7 +15,7 @@
 
 #define NIC_RING_MAX     256  /* descriptors that a driver puts into one ring */
 #define NIC_BUFFER_BYTES 2048 /* a full frame, a VLAN tag and virtio's header fit */
-#define NIC_BUFFER_LOAN_MAX                                                                        \
+#define NIC_BUFFER_LOAN_MAX \
     512 /* received frames that the stack may hold: 8 full TCP windows of 64 connections */
 #define NIC_BUFFER_COUNT (NIC_RING_MAX + NIC_BUFFER_LOAN_MAX)
 #define NIC_CHUNK_MAX    8    /* pieces of one frame to send */

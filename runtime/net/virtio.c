@@ -7,7 +7,7 @@
 
 #include "runtime/net/virtio.h"
 
-#define RESET_DEADLINE_NS                                                                          \
+#define RESET_DEADLINE_NS \
     NS_PER_S /* the specification names none; QEMU and vhost reset at once                         \
               */
 
@@ -20,8 +20,7 @@ struct window {
 };
 
 /* Find the first usable capability of this type. What it says is checked against the BAR's size. */
-static int find_window(struct virtio *virtio, volatile void *bars[6], uint8_t type,
-                       uint32_t bytes_min, struct window *out)
+static int find_window(struct virtio *virtio, uint8_t type, uint32_t bytes_min, struct window *out)
 {
     struct pci_device *pci = virtio->pci;
     for (unsigned at = pci_find_capability(pci, 0x09, 0); at != 0;
@@ -35,11 +34,11 @@ static int find_window(struct virtio *virtio, volatile void *bars[6], uint8_t ty
         if (bar >= 6 || offset % 4 != 0 || length < bytes_min ||
             pci->bar[bar].size_bytes < length || offset > pci->bar[bar].size_bytes - length)
             continue;
-        if (bars[bar] == NULL)
-            bars[bar] = pci_map_bar(pci, bar, CACHE_UNCACHED);
-        if (bars[bar] == NULL)
+        if (virtio->bar[bar] == NULL)
+            virtio->bar[bar] = pci_map_bar(pci, bar, CACHE_UNCACHED);
+        if (virtio->bar[bar] == NULL)
             continue;
-        *out = (struct window){(volatile uint8_t *)bars[bar] + offset, length, at};
+        *out = (struct window){(volatile uint8_t *)virtio->bar[bar] + offset, length, at};
         return 0;
     }
     log_error("virtio %s: no usable capability of type %u", pci->name, type);
@@ -48,13 +47,12 @@ static int find_window(struct virtio *virtio, volatile void *bars[6], uint8_t ty
 
 static int map_windows(struct virtio *virtio)
 {
-    volatile void *bars[6] = {0};
     struct window common, notify, config;
-    int error = find_window(virtio, bars, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_COMMON_BYTES, &common);
+    int error = find_window(virtio, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_COMMON_BYTES, &common);
     if (error == 0)
-        error = find_window(virtio, bars, VIRTIO_PCI_CAP_NOTIFY_CFG, 2, &notify);
+        error = find_window(virtio, VIRTIO_PCI_CAP_NOTIFY_CFG, 2, &notify);
     if (error == 0)
-        error = find_window(virtio, bars, VIRTIO_PCI_CAP_DEVICE_CFG, 8, &config);
+        error = find_window(virtio, VIRTIO_PCI_CAP_DEVICE_CFG, 8, &config);
     if (error == 0 && notify.capability + VIRTIO_PCI_CAP_NOTIFY_MULTIPLIER + 4 > 256)
         error = -ENOTSUP;
     if (error != 0)
@@ -135,6 +133,13 @@ int virtio_start(struct virtio *virtio, struct pci_device *pci, uint64_t wanted,
     set_status(virtio, VIRTIO_STATUS_ACKNOWLEDGE);
     set_status(virtio, VIRTIO_STATUS_DRIVER);
     return negotiate(virtio, wanted, required);
+}
+
+void virtio_close(struct virtio *virtio)
+{
+    for (unsigned i = 0; i < ARRAY_COUNT(virtio->bar); i++)
+        if (virtio->bar[i] != NULL)
+            mmio_unmap(virtio->bar[i], virtio->pci->bar[i].size_bytes);
 }
 
 int virtio_set_config_vector(struct virtio *virtio, uint16_t vector)

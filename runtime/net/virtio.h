@@ -72,7 +72,8 @@ struct virtio {
     struct pci_device *pci;
     volatile uint8_t *common, *notify, *config;
     uint32_t notify_bytes, notify_multiplier, config_bytes;
-    uint64_t features; /* negotiated */
+    uint64_t features;     /* negotiated */
+    volatile void *bar[6]; /* what is mapped */
 };
 
 /* Indices count up forever, wrapping at 2^16; the queue size is a power of two. */
@@ -95,7 +96,8 @@ struct virtq {
 /* Map the capabilities, reset, and agree on features: `wanted` and offered, all of `required` or
  * -ENOTSUP. */
 int virtio_start(struct virtio *virtio, struct pci_device *pci, uint64_t wanted, uint64_t required);
-int virtio_reset(struct virtio *virtio); /* 0, -ETIMEDOUT or -ENODEV */
+void virtio_close(struct virtio *virtio); /* unmap */
+int virtio_reset(struct virtio *virtio);  /* 0, -ETIMEDOUT or -ENODEV */
 uint8_t virtio_status(const struct virtio *virtio);
 /* Set up queue `number` with up to size_max entries (rounded down to what the device has). vector:
  * VIRTIO_NO_VECTOR for none. */

@@ -20,7 +20,7 @@
 
 /* Feature bits (5.1.3). */
 #define VIRTIO_NET_F_CSUM      BIT(0) /* the device completes checksums of frames we send */
-#define VIRTIO_NET_F_GUEST_CSUM                                                                    \
+#define VIRTIO_NET_F_GUEST_CSUM \
     BIT(1) /* the device may hand us frames whose checksum it vouches for */
 #define VIRTIO_NET_F_MAC         BIT(5)
 #define VIRTIO_NET_F_STATUS      BIT(16) /* link state in the configuration */
@@ -36,7 +36,7 @@ struct virtio_net_header {
     uint16_t header_bytes, gso_bytes, checksum_start, checksum_offset, buffer_count;
 };
 static_assert(sizeof(struct virtio_net_header) == 12, "VIRTIO 1.2, 5.1.6");
-#define VIRTIO_NET_HDR_NEEDS_CSUM                                                                  \
+#define VIRTIO_NET_HDR_NEEDS_CSUM \
     BIT(0) /* the checksum is to be completed; on receive: the data is intact */
 #define VIRTIO_NET_HDR_DATA_VALID BIT(1) /* receive: the checksum was checked */
 
@@ -44,14 +44,13 @@ static_assert(sizeof(struct virtio_net_header) == 12, "VIRTIO 1.2, 5.1.6");
 #define TRANSMIT_QUEUE            1
 #define VECTOR_CONFIG             0 /* MSI-X table entries */
 #define VECTOR_QUEUES             1
-#define NO_BUFFER                 UINT16_MAX
-#define PLAIN_HEADER                                                                               \
+#define PLAIN_HEADER \
     NIC_RING_MAX /* the header in headers[] that says nothing, for frames without offload */
 
 struct virtio_net {
     struct virtio virtio;
     struct virtq rx, tx;
-    uint16_t rx_buffer[NIC_RING_MAX]; /* by descriptor: the buffer the device has, or NO_BUFFER */
+    uint16_t rx_buffer[NIC_RING_MAX]; /* by descriptor: the buffer the device has */
     uint16_t tx_free[NIC_RING_MAX];   /* stack of free descriptors */
     unsigned tx_free_count;
     uint16_t tx_next[NIC_RING_MAX];  /* by descriptor: the next of its chain; our copy, which the
@@ -99,12 +98,7 @@ static unsigned receive_frames(struct nic *nic, struct virtio_net *dev, unsigned
     int found = 0;
     while (count < budget && (found = virtq_next_used(&dev->rx, &id, &size_bytes)) > 0) {
         unsigned buffer = dev->rx_buffer[id];
-        if (buffer == NO_BUFFER) {
-            nic_fail(nic, "receive buffer completed twice", id);
-            return count;
-        }
         count++;
-        dev->rx_buffer[id] = NO_BUFFER;
         struct virtio_net_header *header = (struct virtio_net_header *)nic_buffer_va(nic, buffer);
         if (size_bytes < sizeof(*header) + NIC_HEADER_BYTES || size_bytes > NIC_BUFFER_BYTES ||
             header->gso_type != 0) {
@@ -266,26 +260,28 @@ static void virtio_net_free(struct virtio_net *dev)
     virtq_destroy(&dev->tx);
     if (dev->headers != NULL)
         page_free(dev->headers, HEADERS_BYTES);
+    virtio_close(&dev->virtio);
     free(dev);
 }
 
-/* The memory of frames on the way stays allocated when the device does not confirm its reset: it
- * may still read it. */
+/* Rings and headers stay allocated when the device does not confirm its reset: it may still use
+ * them. */
 static void virtio_net_stop(struct nic *nic)
 {
     struct virtio_net *dev = nic->driver_data;
     int error = virtio_reset(&dev->virtio);
     pci_disable(nic->pci);
     for (unsigned i = 0; i < dev->rx.size; i++)
-        if (dev->rx_buffer[i] != NO_BUFFER)
-            nic_buffer_put(nic, dev->rx_buffer[i]);
+        nic_buffer_put(nic, dev->rx_buffer[i]);
     for (unsigned i = 0; i < dev->tx.size; i++)
         if (dev->tx_length[i] != 0)
             nic->sent(nic, dev->tx_cookie[i]);
-    if (error == 0)
-        virtio_net_free(dev);
-    else
+    if (error != 0) {
         log_warn("virtio-net %s: no answer to the reset (%d)", nic->pci->name, error);
+        dev->rx.memory = dev->tx.memory = NULL;
+        dev->headers = NULL;
+    }
+    virtio_net_free(dev);
     nic->driver_data = NULL;
 }
 
@@ -323,7 +319,6 @@ static int virtio_net_start(struct nic *nic)
         error = -ENOTSUP; /* a frame in many pieces would never fit */
     if (error != 0)
         goto stop;
-    memset(dev->rx_buffer, 0xff, sizeof(dev->rx_buffer));
     while (dev->tx_free_count < dev->tx.size) {
         dev->tx_free[dev->tx_free_count] = (uint16_t)dev->tx_free_count;
         dev->tx_free_count++;
