@@ -61,7 +61,8 @@ static int completion_take(struct nvme_controller *c, uint16_t cid, struct nvme_
         bool is_ours = cqe->cid == cid && cqe->sq_id == 0;
         *out = (struct nvme_completion){.result = cqe->result, .status = status >> 1};
         a->cq_head++;
-        mmio_write32(c->regs + NVME_DOORBELLS + c->doorbell_stride, a->cq_head % NVME_ADMIN_CQ_DEPTH);
+        mmio_write32(c->regs + NVME_DOORBELLS + c->doorbell_stride,
+                     a->cq_head % NVME_ADMIN_CQ_DEPTH);
         if (is_ours)
             return 1;
         if (atomic_fetch_add(&c->bad_admin_completions, 1) == 0)
@@ -70,8 +71,8 @@ static int completion_take(struct nvme_controller *c, uint16_t cid, struct nvme_
     return 0;
 }
 
-int nvme_admin_run(struct nvme_controller *c, struct nvme_sqe *command, const char *what, uint64_t timeout_ns,
-                   struct nvme_completion *completion)
+int nvme_admin_run(struct nvme_controller *c, struct nvme_sqe *command, const char *what,
+                   uint64_t timeout_ns, struct nvme_completion *completion)
 {
     struct nvme_admin_queue *a = &c->admin;
     struct nvme_completion ignored;
@@ -95,8 +96,10 @@ int nvme_admin_run(struct nvme_controller *c, struct nvme_sqe *command, const ch
             next_look = now + NVME_LOOK_NS;
             csts = mmio_read32(c->regs + NVME_CSTS);
         }
-        int error = csts == UINT32_MAX ? -ENODEV : now - start >= timeout_ns ? -ETIMEDOUT
-                    : csts & NVME_CSTS_CFS ? -EIO : 0;
+        int error = csts == UINT32_MAX          ? -ENODEV
+                    : now - start >= timeout_ns ? -ETIMEDOUT
+                    : csts & NVME_CSTS_CFS      ? -EIO
+                                                : 0;
         if (error) {
             a->is_stuck = true;
             log_error("%s: %s (admin opcode %02xh) got no answer for %llu ms, CSTS 0x%x%s", c->name,
@@ -111,14 +114,16 @@ int nvme_admin_run(struct nvme_controller *c, struct nvme_sqe *command, const ch
         return 0;
     char text[80];
     if (what != NULL)
-        log_error("%s: %s refused: %s", c->name, what, nvme_status_text(completion->status, text, sizeof(text)));
+        log_error("%s: %s refused: %s", c->name, what,
+                  nvme_status_text(completion->status, text, sizeof(text)));
     return -EIO;
 }
 
 int nvme_admin_identify(struct nvme_controller *c, uint8_t cns, uint32_t nsid, const char *what,
                         struct nvme_completion *completion)
 {
-    memset(c->admin.buffer, 0, PAGE_SIZE); /* what a short answer leaves out reads as zero, not as the last answer */
+    memset(c->admin.buffer, 0,
+           PAGE_SIZE); /* what a short answer leaves out reads as zero, not as the last answer */
     struct nvme_sqe command = {
         .opcode = NVME_ADMIN_IDENTIFY,
         .nsid = nsid,
@@ -137,7 +142,8 @@ int nvme_admin_queue_count(struct nvme_controller *c, unsigned wanted)
         .cdw11 = count << 16 | count, /* completion and submission queues, minus 1 */
     };
     struct nvme_completion completion;
-    int error = nvme_admin_run(c, &command, "Set Features (Number of Queues)", NVME_ADMIN_TIMEOUT_NS, &completion);
+    int error = nvme_admin_run(c, &command, "Set Features (Number of Queues)",
+                               NVME_ADMIN_TIMEOUT_NS, &completion);
     if (error)
         return error;
     uint32_t granted = (uint32_t)min_u64(completion.result >> 16, completion.result & 0xffff) + 1;
@@ -163,7 +169,8 @@ int nvme_admin_create_queue(struct nvme_controller *c, const struct nvme_queue *
         .cdw10 = q->cq_mask << 16 | q->id,
         .cdw11 = NVME_CREATE_QUEUE_CONTIGUOUS, /* no interrupts: polled */
     };
-    int error = nvme_admin_run(c, &create_cq, "Create I/O Completion Queue", NVME_ADMIN_TIMEOUT_NS, NULL);
+    int error =
+        nvme_admin_run(c, &create_cq, "Create I/O Completion Queue", NVME_ADMIN_TIMEOUT_NS, NULL);
     if (error)
         return error;
     struct nvme_sqe create_sq = {
@@ -172,7 +179,8 @@ int nvme_admin_create_queue(struct nvme_controller *c, const struct nvme_queue *
         .cdw10 = q->sq_mask << 16 | q->id,
         .cdw11 = (uint32_t)q->id << 16 | NVME_CREATE_QUEUE_CONTIGUOUS,
     };
-    return nvme_admin_run(c, &create_sq, "Create I/O Submission Queue", NVME_ADMIN_TIMEOUT_NS, NULL);
+    return nvme_admin_run(c, &create_sq, "Create I/O Submission Queue", NVME_ADMIN_TIMEOUT_NS,
+                          NULL);
 }
 
 int nvme_admin_abort(struct nvme_controller *c, uint16_t sq_id, uint16_t cid)
@@ -209,7 +217,8 @@ int nvme_admin_health(struct nvme_controller *c, struct nvme_health *out)
         .available_spare_percent = log->available_spare,
         .available_spare_threshold_percent = log->available_spare_threshold,
         .percentage_used = log->percentage_used,
-        .temperature_celsius = (log->temperature_kelvin[0] | log->temperature_kelvin[1] << 8) - 273.15,
+        .temperature_celsius =
+            (log->temperature_kelvin[0] | log->temperature_kelvin[1] << 8) - 273.15,
         .data_units_read = saturate(log->data_units_read),
         .data_units_written = saturate(log->data_units_written),
         .host_reads = saturate(log->host_reads),

@@ -30,8 +30,10 @@ static int registers_map(struct nvme_controller *c)
         return error;
     }
     c->regs_bytes = c->pci->bar[0].size_bytes;
-    if (c->regs_bytes < NVME_DOORBELLS + PAGE_SIZE) { /* registers, and at least a page of doorbells */
-        log_error("%s: BAR0 has %llu bytes, 8 KiB are the least", c->name, (unsigned long long)c->regs_bytes);
+    if (c->regs_bytes <
+        NVME_DOORBELLS + PAGE_SIZE) { /* registers, and at least a page of doorbells */
+        log_error("%s: BAR0 has %llu bytes, 8 KiB are the least", c->name,
+                  (unsigned long long)c->regs_bytes);
         return -ENODEV;
     }
     c->regs = pci_map_bar(c->pci, 0, CACHE_UNCACHED);
@@ -62,7 +64,8 @@ static int capabilities_check(struct nvme_controller *c)
         log_error("%s: takes no pages of 4 KiB, CAP 0x%llx", c->name, (unsigned long long)c->cap);
         return -ENOTSUP;
     }
-    unsigned depth = (unsigned)field_get(NVME_CAP_MQES, c->cap) + 1; /* the specification's least is 2 */
+    unsigned depth =
+        (unsigned)field_get(NVME_CAP_MQES, c->cap) + 1; /* the specification's least is 2 */
     if (depth < 2) {
         log_error("%s: queues of one entry, CAP 0x%llx", c->name, (unsigned long long)c->cap);
         return -ENOTSUP;
@@ -80,8 +83,9 @@ int nvme_controller_disable(struct nvme_controller *c)
         return -ENODEV;
     if (cc & NVME_CC_EN) {
         /* EN must not change while the last change is under way (3.1.5); a controller in trouble may never finish it. */
-        if (!(csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) &&
-            wait_reg32(c->regs + NVME_CSTS, NVME_CSTS_RDY, NVME_CSTS_RDY, time_ns() + c->ready_timeout_ns) == -ENODEV)
+        if (!(csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) && !c->has_missed_ready &&
+            wait_reg32(c->regs + NVME_CSTS, NVME_CSTS_RDY, NVME_CSTS_RDY,
+                       time_ns() + c->ready_timeout_ns) == -ENODEV)
             return -ENODEV;
         mmio_write32(c->regs + NVME_CC, cc & ~(uint32_t)(NVME_CC_EN | NVME_CC_SHN));
         if (c->quirks & NVME_QUIRK_DELAY_BEFORE_READY)
@@ -99,10 +103,12 @@ static int controller_enable(struct nvme_controller *c)
     pci_bus_master(c->pci, true); /* the device is disabled: it starts from rings that are ours */
     nvme_admin_reset(c);
     mmio_write32(c->regs + NVME_CC,
-                 (uint32_t)(field_put(NVME_CC_IOCQES, NVME_CQE_SIZE_LOG2) | field_put(NVME_CC_IOSQES, NVME_SQE_SIZE_LOG2) |
-                            field_put(NVME_CC_AMS, 0) | field_put(NVME_CC_MPS, 0) | field_put(NVME_CC_CSS, 0) |
-                            NVME_CC_EN));
+                 (uint32_t)(field_put(NVME_CC_IOCQES, NVME_CQE_SIZE_LOG2) |
+                            field_put(NVME_CC_IOSQES, NVME_SQE_SIZE_LOG2) |
+                            field_put(NVME_CC_AMS, 0) | field_put(NVME_CC_MPS, 0) |
+                            field_put(NVME_CC_CSS, 0) | NVME_CC_EN));
     uint64_t deadline = time_ns() + c->ready_timeout_ns;
+    c->has_missed_ready = false;
     for (;;) {
         uint32_t csts = csts_read(c);
         if (csts == UINT32_MAX) {
@@ -116,13 +122,15 @@ static int controller_enable(struct nvme_controller *c)
         if (csts & NVME_CSTS_RDY)
             break;
         if (time_ns() >= deadline) {
+            c->has_missed_ready = true;
             log_error("%s: not ready %llu ms after CC.EN = 1, CSTS 0x%x", c->name,
                       (unsigned long long)(c->ready_timeout_ns / NS_PER_MS), csts);
             return -ETIMEDOUT;
         }
         task_yield();
     }
-    mmio_write32(c->regs + NVME_INTMS, UINT32_MAX); /* the admin queue would raise INTx, and nobody listens */
+    mmio_write32(c->regs + NVME_INTMS,
+                 UINT32_MAX); /* the admin queue would raise INTx, and nobody listens */
     return 0;
 }
 
@@ -164,8 +172,10 @@ static int controller_identify(struct nvme_controller *c)
     memcpy(c->model, model, sizeof(model));
     memcpy(c->serial, serial, sizeof(serial));
     text_copy(c->firmware, id->fr, sizeof(id->fr));
-    if (!entry_size_fits(id->sqes, NVME_SQE_SIZE_LOG2) || !entry_size_fits(id->cqes, NVME_CQE_SIZE_LOG2)) {
-        log_error("%s: queue entry sizes SQES 0x%02x, CQES 0x%02x are not ours", c->name, id->sqes, id->cqes);
+    if (!entry_size_fits(id->sqes, NVME_SQE_SIZE_LOG2) ||
+        !entry_size_fits(id->cqes, NVME_CQE_SIZE_LOG2)) {
+        log_error("%s: queue entry sizes SQES 0x%02x, CQES 0x%02x are not ours", c->name, id->sqes,
+                  id->cqes);
         return -ENOTSUP;
     }
     if (id->cntrltype > 1) {
@@ -179,11 +189,13 @@ static int controller_identify(struct nvme_controller *c)
     c->namespace_id_max = (uint32_t)min_u64(id->nn, NVME_NSID_ALL - 1);
     c->shutdown_timeout_ns = NVME_SHUTDOWN_TIMEOUT_NS;
     if (id->rtd3e != 0)
-        c->shutdown_timeout_ns = min_u64(2 * id->rtd3e * NS_PER_US + NS_PER_S, NVME_SHUTDOWN_TIMEOUT_MAX_NS);
-    c->has_write_zeroes = id->oncs & NVME_ONCS_WRITE_ZEROES && !(c->quirks & NVME_QUIRK_NO_WRITE_ZEROES);
+        c->shutdown_timeout_ns =
+            min_u64(2 * id->rtd3e * NS_PER_US + NS_PER_S, NVME_SHUTDOWN_TIMEOUT_MAX_NS);
+    c->has_write_zeroes =
+        id->oncs & NVME_ONCS_WRITE_ZEROES && !(c->quirks & NVME_QUIRK_NO_WRITE_ZEROES);
     c->has_deallocate = (id->oncs & NVME_ONCS_DEALLOCATE) != 0;
-    c->has_sgl = field_get(NVME_SGLS_SUPPORT, id->sgls) != 0 && field_get(NVME_SGLS_SUPPORT, id->sgls) != 3 &&
-                 !(c->quirks & NVME_QUIRK_NO_SGL);
+    c->has_sgl = field_get(NVME_SGLS_SUPPORT, id->sgls) != 0 &&
+                 field_get(NVME_SGLS_SUPPORT, id->sgls) != 3 && !(c->quirks & NVME_QUIRK_NO_SGL);
     c->has_doorbell_buffer = (id->oacs & NVME_OACS_DOORBELL_BUFFER) != 0;
     c->is_identified = true;
     return 0;
@@ -196,13 +208,15 @@ static int shadow_doorbells_set(struct nvme_controller *c)
 {
     if (!c->has_doorbell_buffer)
         return 0;
-    size_t bytes_needed = 2 * (core_count() + 1) * (size_t)c->doorbell_stride; /* each buffer is one page (5.7) */
+    size_t bytes_needed =
+        2 * (core_count() + 1) * (size_t)c->doorbell_stride; /* each buffer is one page (5.7) */
     if (bytes_needed <= PAGE_SIZE && c->shadow_doorbells == NULL) {
         c->shadow_doorbells = page_alloc(PAGE_SIZE, 0);
         c->event_indexes = page_alloc(PAGE_SIZE, 0);
     }
     if (c->shadow_doorbells == NULL || c->event_indexes == NULL) {
-        log_warn("%s: works without shadow doorbells: no memory for them, or too far apart", c->name);
+        log_warn("%s: works without shadow doorbells: no memory for them, or too far apart",
+                 c->name);
         c->has_doorbell_buffer = false;
         return 0;
     }
@@ -232,7 +246,8 @@ static int queues_create(struct nvme_controller *c)
     unsigned count = 0;
     while (count < (unsigned)granted) {
         if (c->queues[count] == NULL)
-            c->queues[count] = nvme_queue_create(c, (uint16_t)(count + 1)); /* queue 0 is the admin queue */
+            c->queues[count] =
+                nvme_queue_create(c, (uint16_t)(count + 1)); /* queue 0 is the admin queue */
         if (c->queues[count] == NULL) {
             log_warn("%s: no memory for I/O queue pair %u", c->name, count + 1);
             error = -ENOMEM;
@@ -253,7 +268,9 @@ static int queues_create(struct nvme_controller *c)
     if (!is_first_time)
         return 0;
     if (count < (unsigned)granted && c->queues[count] != NULL) {
-        nvme_queue_destroy(c->queues[count]); /* refused: its completion queue may exist, but nothing is ever sent */
+        nvme_queue_destroy(
+            c->queues
+                [count]); /* refused: its completion queue may exist, but nothing is ever sent */
         c->queues[count] = NULL;
     }
     c->queue_count = count;
@@ -310,9 +327,10 @@ int nvme_controller_start(struct nvme_controller *c)
     mutex_unlock(&c->admin_lock);
     if (error)
         goto cut_off;
-    log_info("%s: %s, serial %s, firmware %s: %u queue pairs of %u, %u KiB per command%s%s", c->name, c->model,
-             c->serial, c->firmware, c->queue_count, c->sq_depth, c->mdts_bytes / 1024,
-             c->has_doorbell_buffer ? ", shadow doorbells" : "", c->has_sgl ? ", SGL" : "");
+    log_info("%s: %s, serial %s, firmware %s: %u queue pairs of %u, %u KiB per command%s%s",
+             c->name, c->model, c->serial, c->firmware, c->queue_count, c->sq_depth,
+             c->mdts_bytes / 1024, c->has_doorbell_buffer ? ", shadow doorbells" : "",
+             c->has_sgl ? ", SGL" : "");
     return 0;
 
 cut_off:
@@ -332,7 +350,8 @@ void nvme_controller_shutdown_begin(struct nvme_controller *c)
 void nvme_controller_shutdown_finish(struct nvme_controller *c)
 {
     if (mmio_read32(c->regs + NVME_CC) & NVME_CC_EN &&
-        wait_reg32(c->regs + NVME_CSTS, NVME_CSTS_SHST, (uint32_t)field_put(NVME_CSTS_SHST, NVME_CSTS_SHST_COMPLETE),
+        wait_reg32(c->regs + NVME_CSTS, NVME_CSTS_SHST,
+                   (uint32_t)field_put(NVME_CSTS_SHST, NVME_CSTS_SHST_COMPLETE),
                    time_ns() + c->shutdown_timeout_ns) == -ETIMEDOUT)
         log_warn("%s: shutdown not complete after %llu ms, CSTS 0x%x", c->name,
                  (unsigned long long)(c->shutdown_timeout_ns / NS_PER_MS), csts_read(c));

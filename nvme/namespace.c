@@ -12,7 +12,8 @@
 
 #define NAMESPACE_LISTS_MAX 8 /* times NVME_NAMESPACES_MAX ids looked at */
 
-int nvme_namespace_parse(const struct nvme_identify_namespace *id, struct nvme_namespace *out, const char **reason)
+int nvme_namespace_parse(const struct nvme_identify_namespace *id, struct nvme_namespace *out,
+                         const char **reason)
 {
     *reason = "";
     if (id->nsze == 0)
@@ -76,7 +77,8 @@ static int namespace_identify(struct nvme_controller *c, uint32_t nsid, struct n
 static int namespace_add(struct nvme_controller *c, uint32_t nsid)
 {
     if (c->namespace_count == NVME_NAMESPACES_MAX) {
-        log_warn("%s: more than %u namespaces; the others are left out", c->name, NVME_NAMESPACES_MAX);
+        log_warn("%s: more than %u namespaces; the others are left out", c->name,
+                 NVME_NAMESPACES_MAX);
         return -ENOSPC;
     }
     struct nvme_namespace *ns = &c->namespaces[c->namespace_count];
@@ -86,8 +88,9 @@ static int namespace_add(struct nvme_controller *c, uint32_t nsid)
     if (error)
         return error;
     c->namespace_count++;
-    log_info("%s: %llu blocks of %u bytes (%llu MiB)%s", ns->name, (unsigned long long)ns->block_count,
-             ns->block_bytes, (unsigned long long)(ns->block_count >> (20 - ns->block_shift)),
+    log_info("%s: %llu blocks of %u bytes (%llu MiB)%s", ns->name,
+             (unsigned long long)ns->block_count, ns->block_bytes,
+             (unsigned long long)(ns->block_count >> (20 - ns->block_shift)),
              ns->is_read_only ? ", write protected" : "");
     return 0;
 }
@@ -103,7 +106,8 @@ static int namespaces_find_by_list(struct nvme_controller *c)
         int error = nvme_admin_identify(c, NVME_CNS_NAMESPACE_LIST, last, NULL, &completion);
         if (error == -EIO && completion.status != 0) {
             char text[80];
-            log_warn("%s: %s refused: %s", c->name, what, nvme_status_text(completion.status, text, sizeof(text)));
+            log_warn("%s: %s refused: %s", c->name, what,
+                     nvme_status_text(completion.status, text, sizeof(text)));
             return last == 0 ? -ENOTSUP : -EIO;
         }
         if (error)
@@ -156,7 +160,8 @@ int nvme_namespaces_recheck(struct nvme_controller *c)
             return error;
         if (error || now.block_count != ns->block_count || now.block_bytes != ns->block_bytes) {
             ns->is_gone = true;
-            log_error("%s is not what it was before the controller was reset; it is no longer used", ns->name);
+            log_error("%s is not what it was before the controller was reset; it is no longer used",
+                      ns->name);
         }
     }
     return 0;

@@ -64,7 +64,8 @@ static struct nvme_controller *controller_create(struct pci_device *pci, unsigne
     atomic_store(&c->is_task_running, true);
     int error = task_create(c->name, core_current(), 0, controller_task, c);
     if (error) {
-        log_error("%s: cannot start a task for the controller at %s: error %d", c->name, pci->name, -error);
+        log_error("%s: cannot start a task for the controller at %s: error %d", c->name, pci->name,
+                  -error);
         page_free(c, sizeof(*c));
         return NULL;
     }
@@ -142,7 +143,8 @@ void nvme_stop(void)
 
 struct nvme_controller *nvme_controller_get(unsigned index)
 {
-    return index < atomic_load_explicit(&nvme.count, memory_order_acquire) ? nvme.controllers[index] : NULL;
+    return index < atomic_load_explicit(&nvme.count, memory_order_acquire) ? nvme.controllers[index]
+                                                                           : NULL;
 }
 
 struct nvme_namespace *nvme_namespace_get(unsigned index)
@@ -184,8 +186,8 @@ int nvme_controller_health(struct nvme_controller *c, struct nvme_health *out)
 
 void nvme_controller_counters(struct nvme_controller *c, struct nvme_counters *out)
 {
-    static const uint8_t opcodes[NVME_OPERATION_COUNT] = {NVME_CMD_READ, NVME_CMD_WRITE, NVME_CMD_FLUSH,
-                                                          NVME_CMD_WRITE_ZEROES, NVME_CMD_DEALLOCATE};
+    static const uint8_t opcodes[NVME_OPERATION_COUNT] = {
+        NVME_CMD_READ, NVME_CMD_WRITE, NVME_CMD_FLUSH, NVME_CMD_WRITE_ZEROES, NVME_CMD_DEALLOCATE};
     *out = (struct nvme_counters){
         .timeouts = atomic_load(&c->timeouts),
         .aborts = atomic_load(&c->aborts),

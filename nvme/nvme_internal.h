@@ -127,6 +127,7 @@ struct nvme_controller {
     uint64_t cap;
     uint32_t version;
     uint64_t ready_timeout_ns;    /* CAP.TO */
+    bool has_missed_ready;        /* it was given that long, and was not ready */
     unsigned doorbell_stride;     /* bytes */
 
     _Atomic int state;            /* enum nvme_state */

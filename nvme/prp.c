@@ -27,15 +27,16 @@ bool nvme_segments_valid(const struct dma_segment *segments, unsigned count, uin
     return left == 0;
 }
 
-static void cursor_advance(const struct dma_segment *segments, struct dma_cursor *cursor, uint64_t bytes)
+static void cursor_advance(const struct dma_segment *segments, struct dma_cursor *cursor,
+                           uint64_t bytes)
 {
     cursor->offset += bytes;
     if (cursor->offset == segments[cursor->index].size_bytes)
         *cursor = (struct dma_cursor){.index = cursor->index + 1};
 }
 
-unsigned nvme_prp_encode(const struct dma_segment *segments, struct dma_cursor *cursor, uint64_t size_bytes,
-                         uint64_t *list, uint64_t list_dma, uint64_t prp[2])
+unsigned nvme_prp_encode(const struct dma_segment *segments, struct dma_cursor *cursor,
+                         uint64_t size_bytes, uint64_t *list, uint64_t list_dma, uint64_t prp[2])
 {
     uint64_t dma = segments[cursor->index].dma + cursor->offset;
     uint64_t in_first_page = min_u64(size_bytes, PAGE_SIZE - (dma & PAGE_MASK));

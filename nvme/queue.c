@@ -66,7 +66,8 @@ void nvme_queue_reset(struct nvme_queue *q)
 {
     struct nvme_controller *c = q->controller;
     q->sq_tail = q->sq_tail_rung = q->cq_head = q->cq_head_rung = 0;
-    memset((void *)q->cq, 0, (q->cq_mask + 1) * sizeof(struct nvme_cqe)); /* phase 0: no entry is new */
+    memset((void *)q->cq, 0,
+           (q->cq_mask + 1) * sizeof(struct nvme_cqe)); /* phase 0: no entry is new */
     q->free_count = 0;
     for (unsigned i = q->slot_count; i-- > 0;) {
         assert(q->slots[i].request == NULL);
@@ -99,8 +100,8 @@ void nvme_queue_unlock(struct nvme_queue *q)
  * Tell the controller that a ring position moved from old to new. With shadow doorbells the value goes to memory, and
  * the register is written only when the controller asked to be woken at a position in (old, new].
  */
-static void doorbell_ring(volatile void *doorbell, volatile uint32_t *shadow, const volatile uint32_t *event_index,
-                          uint32_t old, uint32_t new)
+static void doorbell_ring(volatile void *doorbell, volatile uint32_t *shadow,
+                          const volatile uint32_t *event_index, uint32_t old, uint32_t new)
 {
     dma_wmb(); /* entries must reach memory before the controller hears of them */
     if (shadow != NULL) {
@@ -150,7 +151,8 @@ static void request_rewind(struct nvme_request *request)
     request->cursor = (struct dma_cursor){0};
 }
 
-void nvme_request_fail(struct nvme_queue *q, struct nvme_request *request, int error, uint16_t status)
+void nvme_request_fail(struct nvme_queue *q, struct nvme_request *request, int error,
+                       uint16_t status)
 {
     if (request->error == 0) {
         request->error = error;
@@ -212,7 +214,8 @@ static void command_issue(struct nvme_queue *q, struct nvme_request *request)
     slot->is_expired = slot->is_abort_sent = false;
 
     struct nvme_sqe *sqe = &q->sq[q->sq_tail++ & q->sq_mask];
-    *sqe = (struct nvme_sqe){.opcode = opcodes[request->operation], .cid = slot->cid, .nsid = ns->nsid};
+    *sqe = (struct nvme_sqe){
+        .opcode = opcodes[request->operation], .cid = slot->cid, .nsid = ns->nsid};
     uint64_t blocks = request->blocks_left;
     uint64_t *list = q->lists + index * (NVME_LIST_BYTES / 8);
     uint64_t list_dma = q->lists_dma + index * NVME_LIST_BYTES;
@@ -284,6 +287,10 @@ static void queue_fill(struct nvme_queue *q)
 
 void nvme_queue_resume(struct nvme_queue *q)
 {
+    for (struct nvme_request *request = q->waiting.first; request != NULL; request = request->next)
+        if (request->namespace->is_gone)
+            nvme_request_fail(q, request, -ENODEV, 0);
+    nvme_queue_drop_failed(q);
     q->is_parked = false;
     queue_fill(q);
     sq_ring(q);
@@ -292,7 +299,8 @@ void nvme_queue_resume(struct nvme_queue *q)
 static int request_check(const struct nvme_request *request)
 {
     const struct nvme_namespace *ns = request->namespace;
-    if (ns->is_gone || atomic_load_explicit(&ns->controller->state, memory_order_relaxed) == NVME_DEAD)
+    if (ns->is_gone ||
+        atomic_load_explicit(&ns->controller->state, memory_order_relaxed) == NVME_DEAD)
         return -ENODEV;
     switch (request->operation) {
     case NVME_FLUSH:
@@ -316,7 +324,8 @@ static int request_check(const struct nvme_request *request)
     default:
         return -EINVAL;
     }
-    if (request->block_count == 0 || (request->operation > NVME_WRITE && request->segment_count != 0))
+    if (request->block_count == 0 ||
+        (request->operation > NVME_WRITE && request->segment_count != 0))
         return -EINVAL;
     if (request->lba >= ns->block_count || request->block_count > ns->block_count - request->lba)
         return -ERANGE;
@@ -337,7 +346,8 @@ int nvme_submit(struct nvme_request *request)
 
     struct nvme_queue *q = request->namespace->controller->queue_of_core[core_current()];
     nvme_queue_lock(q);
-    if (q->is_dead) {
+    if (q->is_dead ||
+        request->namespace->is_gone) { /* looked at again, as the lock may have been recovery's */
         nvme_queue_unlock(q);
         return -ENODEV;
     }
@@ -361,7 +371,8 @@ static void command_complete(struct nvme_queue *q, struct nvme_slot *slot, uint1
     request->in_flight--;
     if (status != 0) {
         nvme_log_failure(q->controller, request, status);
-        nvme_request_fail(q, request, slot->is_expired ? -ETIMEDOUT : nvme_status_errno(status), status);
+        nvme_request_fail(q, request, slot->is_expired ? -ETIMEDOUT : nvme_status_errno(status),
+                          status);
         return;
     }
     if (request->operation == NVME_READ)
@@ -387,7 +398,8 @@ void nvme_queue_reap(struct nvme_queue *q)
         struct nvme_slot *slot = &q->slots[cid & NVME_CID_INDEX & (NVME_SQ_DEPTH_MAX - 1)];
         if (slot->request == NULL || slot->cid != cid || cqe->sq_id != q->id) {
             if (q->bad_completions++ == 0)
-                log_warn("%s: queue %u: a completion names command 0x%04x of queue %u, which is not in flight",
+                log_warn("%s: queue %u: a completion names command 0x%04x of queue %u, which is "
+                         "not in flight",
                          q->controller->name, q->id, cid, cqe->sq_id);
             continue;
         }

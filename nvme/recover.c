@@ -13,7 +13,8 @@
  */
 #include "nvme/nvme_internal.h"
 
-#define ABORTS_MAX 4 /* a controller that has lost more than this is past aborting (ACL allows 4 on most drives) */
+#define ABORTS_MAX \
+    4 /* a controller that has lost more than this is past aborting (ACL allows 4 on most drives) */
 
 /* ---- noticing -------------------------------------------------------------------------------------------------- */
 
@@ -25,7 +26,8 @@ void nvme_recovery_request(struct nvme_controller *c)
 
 static uint64_t command_deadline(const struct nvme_request *request, uint64_t now)
 {
-    uint64_t timeout = request->operation <= NVME_WRITE ? NVME_DATA_TIMEOUT_NS : NVME_SLOW_TIMEOUT_NS;
+    uint64_t timeout =
+        request->operation <= NVME_WRITE ? NVME_DATA_TIMEOUT_NS : NVME_SLOW_TIMEOUT_NS;
     return request->deadline_ns != 0 ? request->deadline_ns : now + timeout;
 }
 
@@ -61,7 +63,8 @@ void nvme_queue_check_clock(struct nvme_queue *q)
 
     /* Nothing of these has been sent, or what was sent expires above. */
     bool has_failed = false;
-    for (struct nvme_request *request = q->waiting.first; request != NULL; request = request->next) {
+    for (struct nvme_request *request = q->waiting.first; request != NULL;
+         request = request->next) {
         if (request->deadline_ns == 0 || now < request->deadline_ns || request->error != 0)
             continue;
         nvme_request_fail(q, request, -ETIMEDOUT, 0);
@@ -115,7 +118,8 @@ static bool expired_abort(struct nvme_controller *c)
 {
     uint32_t csts = mmio_read32(c->regs + NVME_CSTS);
     if (is_in_trouble(csts)) {
-        log_error("%s: CSTS 0x%x: %s", c->name, csts, csts == UINT32_MAX ? "the controller is gone" : "fatal status");
+        log_error("%s: CSTS 0x%x: %s", c->name, csts,
+                  csts == UINT32_MAX ? "the controller is gone" : "fatal status");
         return false;
     }
     unsigned count = expired_count(c);
@@ -163,10 +167,10 @@ static void queue_settle(struct nvme_queue *q, bool is_dead)
             continue;
         slot->request = NULL;
         request->in_flight--;
-        int error = slot->is_expired                                      ? -ETIMEDOUT
-                    : is_dead                                             ? -ENODEV
+        int error = slot->is_expired                                        ? -ETIMEDOUT
+                    : is_dead                                               ? -ENODEV
                     : request->operation == NVME_READ && !request->is_retry ? 0
-                                                                          : -EIO;
+                                                                            : -EIO;
         if (error != 0 || request->error != 0) {
             q->commands[request->operation][1]++;
             nvme_request_fail(q, request, error, NVME_SC_ABORTED_BY_HOST);
@@ -176,7 +180,8 @@ static void queue_settle(struct nvme_queue *q, bool is_dead)
     }
     if (is_dead) {
         q->is_parked = q->is_dead = true;
-        for (struct nvme_request *request = q->waiting.first; request != NULL; request = request->next)
+        for (struct nvme_request *request = q->waiting.first; request != NULL;
+             request = request->next)
             nvme_request_fail(q, request, -ENODEV, 0);
     }
     nvme_queue_drop_failed(q);
@@ -205,7 +210,8 @@ static void controller_reset(struct nvme_controller *c)
     if (!error)
         error = nvme_namespaces_recheck(c);
     if (error) {
-        log_error("%s: given up after a failed reset: error %d; its namespaces are gone", c->name, -error);
+        log_error("%s: given up after a failed reset: error %d; its namespaces are gone", c->name,
+                  -error);
         nvme_controller_disable(c);
         nvme_controller_bury(c);
         return;

@@ -85,9 +85,11 @@ static const struct {
 
 const char *nvme_status_text(uint16_t status, char *out, size_t out_bytes)
 {
-    static const char *const types[] = {"Generic", "Command Specific", "Media", "Path Related",
-                                        "Reserved", "Reserved", "Reserved", "Vendor Specific"};
-    unsigned type = (unsigned)field_get(NVME_STATUS_SCT, status), code = (unsigned)field_get(NVME_STATUS_SC, status);
+    static const char *const types[] = {"Generic",      "Command Specific", "Media",
+                                        "Path Related", "Reserved",         "Reserved",
+                                        "Reserved",     "Vendor Specific"};
+    unsigned type = (unsigned)field_get(NVME_STATUS_SCT, status),
+             code = (unsigned)field_get(NVME_STATUS_SC, status);
     const char *name = NULL;
     for (size_t i = 0; i < ARRAY_COUNT(status_names); i++)
         if (status_names[i].status == (status & NVME_SCT_SC_MASK))
@@ -118,12 +120,14 @@ int nvme_status_errno(uint16_t status)
     }
 }
 
-#define LOG_WINDOW_NS (10 * NS_PER_S)
+#define LOG_WINDOW_NS        (10 * NS_PER_S)
 #define LOG_LINES_PER_WINDOW 16
 
-void nvme_log_failure(struct nvme_controller *c, const struct nvme_request *request, uint16_t status)
+void nvme_log_failure(struct nvme_controller *c, const struct nvme_request *request,
+                      uint16_t status)
 {
-    static const char *const names[NVME_OPERATION_COUNT] = {"read", "write", "flush", "write zeroes", "deallocate"};
+    static const char *const names[NVME_OPERATION_COUNT] = {"read", "write", "flush",
+                                                            "write zeroes", "deallocate"};
     uint64_t now = time_ns();
     if (now - c->error_log_from_ns > LOG_WINDOW_NS) {
         c->error_log_from_ns = now;
@@ -136,7 +140,7 @@ void nvme_log_failure(struct nvme_controller *c, const struct nvme_request *requ
     if (line == LOG_LINES_PER_WINDOW)
         log_warn("%s: more failures follow, not shown", c->name);
     else
-        log_warn("%s: %s of %llu blocks at %llu failed: %s", request->namespace->name, names[request->operation],
-                 (unsigned long long)request->block_count, (unsigned long long)request->lba,
-                 nvme_status_text(status, text, sizeof(text)));
+        log_warn("%s: %s of %llu blocks at %llu failed: %s", request->namespace->name,
+                 names[request->operation], (unsigned long long)request->block_count,
+                 (unsigned long long)request->lba, nvme_status_text(status, text, sizeof(text)));
 }

@@ -13,7 +13,7 @@
 #include "tests/host/host.h"
 
 #define BAR_BYTES_DEFAULT (16 * 1024)
-#define DEVICES_MAX 8
+#define DEVICES_MAX       8
 
 struct fake_nvme_block {
     struct fake_nvme_block *next;
@@ -26,7 +26,8 @@ static struct fake_nvme *devices[DEVICES_MAX];
 static unsigned device_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void violation(struct fake_nvme *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violation(struct fake_nvme *dev, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 static void violation(struct fake_nvme *dev, const char *fmt, ...)
 {
     if (dev->violation[0] != '\0')
@@ -83,7 +84,8 @@ void fake_nvme_block_get(struct fake_nvme *dev, uint32_t nsid, uint64_t lba, voi
     }
 }
 
-static void block_put(struct fake_nvme *dev, uint32_t nsid, uint64_t lba, const void *data, unsigned bytes)
+static void block_put(struct fake_nvme *dev, uint32_t nsid, uint64_t lba, const void *data,
+                      unsigned bytes)
 {
     struct fake_nvme_block *b = block_find(dev, nsid, lba);
     if (b == NULL) {
@@ -101,7 +103,8 @@ static void block_put(struct fake_nvme *dev, uint32_t nsid, uint64_t lba, const 
 
 /* ---- data pointers (4.3, 4.4) ---------------------------------------------------------------------------------- */
 
-static void page_move(struct fake_nvme *dev, uint64_t address, uint8_t *data, uint64_t bytes, bool to_host)
+static void page_move(struct fake_nvme *dev, uint64_t address, uint8_t *data, uint64_t bytes,
+                      bool to_host)
 {
     void *host = dma(dev, address);
     if (to_host)
@@ -110,13 +113,15 @@ static void page_move(struct fake_nvme *dev, uint64_t address, uint8_t *data, ui
         memcpy(data, host, bytes);
 }
 
-static void data_move(struct fake_nvme *dev, const struct nvme_sqe *sqe, uint8_t *data, uint64_t bytes, bool to_host)
+static void data_move(struct fake_nvme *dev, const struct nvme_sqe *sqe, uint8_t *data,
+                      uint64_t bytes, bool to_host)
 {
     if (sqe->flags != 0) { /* PSDT */
         if (sqe->flags != 0x40 || !dev->has_sgl)
             violation(dev, "flags 0x%02x", sqe->flags);
         if (sqe->dptr[1] != bytes) /* type 0 data block: 32 bits of length, then zeros */
-            violation(dev, "SGL descriptor 0x%llx for %llu bytes", (unsigned long long)sqe->dptr[1], (unsigned long long)bytes);
+            violation(dev, "SGL descriptor 0x%llx for %llu bytes", (unsigned long long)sqe->dptr[1],
+                      (unsigned long long)bytes);
         page_move(dev, sqe->dptr[0], data, bytes, to_host);
         return;
     }
@@ -141,7 +146,8 @@ static void data_move(struct fake_nvme *dev, const struct nvme_sqe *sqe, uint8_t
         violation(dev, "PRP list at 0x%llx", (unsigned long long)list);
     for (; done < bytes; done += piece, list += 8) {
         if ((list & 4095) == 4088)
-            violation(dev, "the last entry of a page of PRP entries holds data, or a pointer to the next list");
+            violation(dev, "the last entry of a page of PRP entries holds data, or a pointer to "
+                           "the next list");
         memcpy(&at, dma(dev, list), 8);
         if (at & 4095)
             violation(dev, "PRP list entry 0x%llx has an offset", (unsigned long long)at);
@@ -154,8 +160,8 @@ static void data_move(struct fake_nvme *dev, const struct nvme_sqe *sqe, uint8_t
 
 static void shadow_sync(struct fake_nvme *dev, unsigned index);
 
-static void cqe_post(struct fake_nvme *dev, unsigned index, uint16_t sq_id, uint16_t cid, uint16_t status, uint32_t result,
-                     bool is_stale)
+static void cqe_post(struct fake_nvme *dev, unsigned index, uint16_t sq_id, uint16_t cid,
+                     uint16_t status, uint32_t result, bool is_stale)
 {
     struct fake_nvme_queue *q = &dev->queues[index];
     unsigned next = (q->cq_tail + 1) % q->cq_entries;
@@ -176,8 +182,8 @@ static void cqe_post(struct fake_nvme *dev, unsigned index, uint16_t sq_id, uint
     q->phase ^= next == 0;
 }
 
-static void complete(struct fake_nvme *dev, unsigned index, const struct nvme_sqe *sqe, uint16_t status, uint32_t result,
-                     enum fake_nvme_fault fault)
+static void complete(struct fake_nvme *dev, unsigned index, const struct nvme_sqe *sqe,
+                     uint16_t status, uint32_t result, enum fake_nvme_fault fault)
 {
     if (fault == FAULT_WRONG_CID)
         cqe_post(dev, index, (uint16_t)index, sqe->cid ^ 0x4000, 0, 0, false);
@@ -209,7 +215,10 @@ static uint16_t io_execute(struct fake_nvme *dev, const struct nvme_sqe *sqe)
     if (sqe->opcode == 0x09) {
         if (sqe->cdw10 != 0 || sqe->cdw11 != 4)
             violation(dev, "Dataset Management CDW10 0x%x CDW11 0x%x", sqe->cdw10, sqe->cdw11);
-        struct { uint32_t attributes, blocks; uint64_t lba; } range;
+        struct {
+            uint32_t attributes, blocks;
+            uint64_t lba;
+        } range;
         data_move(dev, sqe, (uint8_t *)&range, sizeof(range), false);
         lba = range.lba;
         count = range.blocks;
@@ -296,7 +305,8 @@ void fake_nvme_release(struct fake_nvme *dev, unsigned index)
 
 /* ---- admin commands (5) ---------------------------------------------------------------------------------------- */
 
-static void answer_put(struct fake_nvme *dev, const struct nvme_sqe *sqe, void *page, uint64_t bytes)
+static void answer_put(struct fake_nvme *dev, const struct nvme_sqe *sqe, void *page,
+                       uint64_t bytes)
 {
     data_move(dev, sqe, page, bytes, true);
 }
@@ -327,7 +337,8 @@ static uint16_t identify(struct fake_nvme *dev, const struct nvme_sqe *sqe)
         break;
     }
     case 0x01: {
-        uint16_t oncs = dev->oncs != 0 ? dev->oncs : 0x0c, oacs = dev->has_shadow_doorbells ? 0x100 : 0;
+        uint16_t oncs = dev->oncs != 0 ? dev->oncs : 0x0c,
+                 oacs = dev->has_shadow_doorbells ? 0x100 : 0;
         uint32_t nn = dev->namespace_id_max != 0 ? dev->namespace_id_max : FAKE_NVME_NAMESPACES;
         uint32_t sgls = dev->has_sgl ? 1 : 0;
         text_put(page + 4, 20, dev->serial != NULL ? dev->serial : "FAKE0001");
@@ -379,12 +390,14 @@ static uint16_t queue_create(struct fake_nvme *dev, const struct nvme_sqe *sqe, 
     if (entries < 2 || entries > entries_max)
         return NVME_STATUS(1, 0x02);
     if (!(sqe->cdw11 & 1) || sqe->dptr[0] & 4095)
-        violation(dev, "queue %u: CDW11 0x%x at 0x%llx", id, sqe->cdw11, (unsigned long long)sqe->dptr[0]);
+        violation(dev, "queue %u: CDW11 0x%x at 0x%llx", id, sqe->cdw11,
+                  (unsigned long long)sqe->dptr[0]);
     struct fake_nvme_queue *q = &dev->queues[id];
     if (is_cq) {
         if (q->has_cq)
             return NVME_STATUS(1, 0x01);
-        *q = (struct fake_nvme_queue){.has_cq = true, .cq_dma = sqe->dptr[0], .cq_entries = entries, .phase = true};
+        *q = (struct fake_nvme_queue){
+            .has_cq = true, .cq_dma = sqe->dptr[0], .cq_entries = entries, .phase = true};
         return 0;
     }
     if (!q->has_cq || sqe->cdw11 >> 16 != id)
@@ -411,7 +424,8 @@ static uint32_t abort_run(struct fake_nvme *dev, uint16_t sq_id, uint16_t cid)
             if (held.queue != sq_id || held.command.cid != cid)
                 continue;
             lists[l][i] = lists[l][--*counts[l]];
-            uint16_t status = dev->abort_completes ? io_execute(dev, &held.command) : NVME_STATUS(0, 0x07);
+            uint16_t status =
+                dev->abort_completes ? io_execute(dev, &held.command) : NVME_STATUS(0, 0x07);
             complete(dev, held.queue, &held.command, status, 0, FAULT_NONE);
             return 0;
         }
@@ -466,7 +480,8 @@ static void admin_command(struct fake_nvme *dev, const struct nvme_sqe *sqe)
 {
     dev->admin_commands++;
     enum fake_nvme_fault fault = FAULT_NONE;
-    if (dev->admin_fault != FAULT_NONE && (dev->admin_opcode == 0xff || dev->admin_opcode == sqe->opcode)) {
+    if (dev->admin_fault != FAULT_NONE &&
+        (dev->admin_opcode == 0xff || dev->admin_opcode == sqe->opcode)) {
         if (dev->admin_skip > 0) {
             dev->admin_skip--;
         } else {
@@ -492,7 +507,8 @@ static void sq_run(struct fake_nvme *dev, unsigned index)
         memcpy(&sqe, dma(dev, q->sq_dma + q->sq_head * sizeof(sqe)), sizeof(sqe));
         q->sq_head = (q->sq_head + 1) % q->sq_entries;
         if (++q->in_flight > q->sq_entries - 1)
-            violation(dev, "queue %u: %u commands in flight in %u entries", index, q->in_flight, q->sq_entries);
+            violation(dev, "queue %u: %u commands in flight in %u entries", index, q->in_flight,
+                      q->sq_entries);
         if (index == 0)
             admin_command(dev, &sqe);
         else
@@ -570,7 +586,8 @@ static void doorbell_write(struct fake_nvme *dev, unsigned number, uint32_t valu
         violation(dev, "doorbell %u of a controller that is not ready", number);
         return;
     }
-    if (index >= FAKE_NVME_QUEUES || !(is_cq ? dev->queues[index].has_cq : dev->queues[index].has_sq)) {
+    if (index >= FAKE_NVME_QUEUES ||
+        !(is_cq ? dev->queues[index].has_cq : dev->queues[index].has_sq)) {
         violation(dev, "doorbell %u of a queue that does not exist", number);
         return;
     }
@@ -598,26 +615,35 @@ static void doorbell_write(struct fake_nvme *dev, unsigned number, uint32_t valu
 static void cc_write(struct fake_nvme *dev, uint32_t cc)
 {
     bool is_on = cc & 1, was_on = dev->cc & 1;
-    if (is_on != was_on && (dev->csts & 1) != was_on && !(dev->csts & 2) && !dev->never_ready && !dev->never_stops)
+    if (is_on != was_on && (dev->csts & 1) != was_on && !(dev->csts & 2) && !dev->never_ready &&
+        !dev->never_stops)
         violation(dev, "CC.EN changed while CSTS.RDY was %u", dev->csts & 1);
     dev->cc = cc;
     if (is_on && !was_on) {
         dev->enables++;
-        if ((cc >> 4 & 7) != 0 || (cc >> 7 & 15) != dev->mps_min || (cc >> 16 & 15) != 6 || (cc >> 20 & 15) != 4)
+        if ((cc >> 4 & 7) != 0 || (cc >> 7 & 15) != dev->mps_min || (cc >> 16 & 15) != 6 ||
+            (cc >> 20 & 15) != 4)
             violation(dev, "CC 0x%08x", cc);
         if ((dev->asq | dev->acq) & 4095 || dev->asq == 0 || dev->acq == 0)
-            violation(dev, "ASQ 0x%llx, ACQ 0x%llx", (unsigned long long)dev->asq, (unsigned long long)dev->acq);
+            violation(dev, "ASQ 0x%llx, ACQ 0x%llx", (unsigned long long)dev->asq,
+                      (unsigned long long)dev->acq);
         if (!host_pci_is_bus_master(dev->pci))
             violation(dev, "enabled without bus mastering");
         dev->enabled_ns = time_ns();
         dev->queues[0] = (struct fake_nvme_queue){
-            .has_cq = true, .has_sq = true, .sq_dma = dev->asq, .cq_dma = dev->acq, .phase = true,
-            .sq_entries = (dev->aqa & 0xfff) + 1, .cq_entries = (dev->aqa >> 16 & 0xfff) + 1,
+            .has_cq = true,
+            .has_sq = true,
+            .sq_dma = dev->asq,
+            .cq_dma = dev->acq,
+            .phase = true,
+            .sq_entries = (dev->aqa & 0xfff) + 1,
+            .cq_entries = (dev->aqa >> 16 & 0xfff) + 1,
         };
         if (dev->is_fatal_when_enabled)
             dev->csts |= 2;
     }
-    if (!is_on && was_on && !dev->never_stops) { /* controller reset (7.3.2): queues and commands are forgotten */
+    if (!is_on && was_on &&
+        !dev->never_stops) { /* controller reset (7.3.2): queues and commands are forgotten */
         dev->resets++;
         dev->csts = 0;
         dev->held_count = dev->lost_count = dev->in_flight = 0;
@@ -643,9 +669,10 @@ static uint64_t register_read(struct fake_nvme *dev, uint64_t offset)
 {
     switch (offset) {
     case 0x00:
-        return ((dev->entries_max != 0 ? dev->entries_max : 2048) - 1) | UINT64_C(1) << 16 | (uint64_t)dev->cap_to << 24 |
-               (uint64_t)dev->stride_shift << 32 | (uint64_t)(dev->css != 0 ? dev->css : 1) << 37 |
-               (uint64_t)dev->mps_min << 48 | UINT64_C(4) << 52;
+        return ((dev->entries_max != 0 ? dev->entries_max : 2048) - 1) | UINT64_C(1) << 16 |
+               (uint64_t)dev->cap_to << 24 | (uint64_t)dev->stride_shift << 32 |
+               (uint64_t)(dev->css != 0 ? dev->css : 1) << 37 | (uint64_t)dev->mps_min << 48 |
+               UINT64_C(4) << 52;
     case 0x08:
         return dev->version != 0 ? dev->version : 0x10400;
     case 0x0c:
@@ -732,10 +759,13 @@ void fake_nvme_attach(struct fake_nvme *dev)
     dev->bar = malloc(bytes); /* only its addresses are used */
     assert(dev->bar != NULL);
     struct pci_device pci = {
-        .bus = 1, .device = (uint8_t)device_count,
+        .bus = 1,
+        .device = (uint8_t)device_count,
         .vendor_id = dev->vendor_id != 0 ? dev->vendor_id : 0x1b36,
         .device_id = dev->device_id != 0 ? dev->device_id : 0x0010,
-        .base_class = 0x01, .sub_class = 0x08, .prog_if = 0x02,
+        .base_class = 0x01,
+        .sub_class = 0x08,
+        .prog_if = 0x02,
         .bar[0] = {.pa = 0xfe000000 + device_count * 0x10000, .size_bytes = bytes, .is_64 = true},
     };
     dev->pci = host_pci_add(&pci, (void *[6]){dev->bar});

@@ -37,8 +37,8 @@ static void test_prp_of_one_segment(void **state)
         {16 * P + P - 4, 512, 17 * P, 0},
         {16 * P + P - 4, P + 4, 17 * P, 0},
         {16 * P + P - 4, P + 8, 1, 2},
-        {16 * P, 256 * P, 1, 255},         /* the most that one command moves */
-        {16 * P + 512, 255 * P, 1, 255},   /* and when it starts inside a page */
+        {16 * P, 256 * P, 1, 255},       /* the most that one command moves */
+        {16 * P + 512, 255 * P, 1, 255}, /* and when it starts inside a page */
         {UINT64_C(0xffffffff000), 2 * P, UINT64_C(0x100000000000), 0},
     };
     (void)state;
@@ -49,7 +49,8 @@ static void test_prp_of_one_segment(void **state)
         struct dma_cursor cursor = {0};
         assert_true(nvme_segments_valid(&segment, 1, cases[i].bytes));
         assert_true(cases[i].bytes <= nvme_prp_limit(cases[i].dma));
-        assert_int_equal(nvme_prp_encode(&segment, &cursor, cases[i].bytes, list, 0x7000800, prp), cases[i].entries);
+        assert_int_equal(nvme_prp_encode(&segment, &cursor, cases[i].bytes, list, 0x7000800, prp),
+                         cases[i].entries);
         assert_int_equal(prp[0], cases[i].dma);
         assert_int_equal(prp[1], cases[i].prp2 == 1 ? 0x7000800 : cases[i].prp2);
         for (unsigned n = 0; n < cases[i].entries; n++)
@@ -65,12 +66,14 @@ static void test_prp_of_one_segment(void **state)
 static void test_prp_of_segments(void **state)
 {
     (void)state;
-    const struct dma_segment segments[] = {{0x10800, 0x800}, {0x20000, 0x3000}, {0x40000, 0x1000}, {0x60000, 0x200}};
+    const struct dma_segment segments[] = {
+        {0x10800, 0x800}, {0x20000, 0x3000}, {0x40000, 0x1000}, {0x60000, 0x200}};
     uint64_t list[NVME_LIST_BYTES / 8], prp[2];
     struct dma_cursor cursor = {0};
     assert_true(nvme_segments_valid(segments, 4, 0x4a00));
 
-    assert_int_equal(nvme_prp_encode(segments, &cursor, 0x800 + 0x2000 + 0x200, list, 0x9000, prp), 3);
+    assert_int_equal(nvme_prp_encode(segments, &cursor, 0x800 + 0x2000 + 0x200, list, 0x9000, prp),
+                     3);
     assert_int_equal(prp[0], 0x10800);
     assert_int_equal(prp[1], 0x9000);
     assert_int_equal(list[0], 0x20000);
@@ -79,7 +82,8 @@ static void test_prp_of_segments(void **state)
     assert_int_equal(cursor.index, 1);
     assert_int_equal(cursor.offset, 0x2200);
 
-    assert_int_equal(nvme_prp_encode(segments, &cursor, 0xe00 + 0x1000 + 0x200, list, 0x9000, prp), 2);
+    assert_int_equal(nvme_prp_encode(segments, &cursor, 0xe00 + 0x1000 + 0x200, list, 0x9000, prp),
+                     2);
     assert_int_equal(prp[0], 0x22200);
     assert_int_equal(prp[1], 0x9000);
     assert_int_equal(list[0], 0x40000);
@@ -97,22 +101,23 @@ static void test_segment_rules(void **state)
     } cases[] = {
         {{{0x1000, 512}}, 1, 512, true},
         {{{0x1004, 512}}, 1, 512, true},
-        {{{0x1002, 512}}, 1, 512, false},                        /* dword */
-        {{{0x1000, 512}}, 1, 1024, false},                       /* too short */
-        {{{0x1000, 1024}}, 1, 512, false},                       /* too long */
-        {{{0x1000, 0}, {0x2000, 512}}, 2, 512, false},           /* empty */
+        {{{0x1002, 512}}, 1, 512, false},              /* dword */
+        {{{0x1000, 512}}, 1, 1024, false},             /* too short */
+        {{{0x1000, 1024}}, 1, 512, false},             /* too long */
+        {{{0x1000, 0}, {0x2000, 512}}, 2, 512, false}, /* empty */
         {{{0x1e00, 0x200}, {0x5000, 0x200}}, 2, 0x400, true},
-        {{{0x1e00, 0x100}, {0x5000, 0x300}}, 2, 0x400, false},   /* the first ends inside a page */
-        {{{0x1e00, 0x200}, {0x5004, 0x200}}, 2, 0x400, false},   /* the second starts inside one */
+        {{{0x1e00, 0x100}, {0x5000, 0x300}}, 2, 0x400, false}, /* the first ends inside a page */
+        {{{0x1e00, 0x200}, {0x5004, 0x200}}, 2, 0x400, false}, /* the second starts inside one */
         {{{0x1000, 0x1000}, {0x5000, 0x800}, {0x7000, 0x800}}, 3, 0x2000, false},
-        {{{UINT64_MAX - 511, 512}}, 1, 512, true},               /* the last byte there is */
-        {{{UINT64_MAX - 507, 512}}, 1, 512, false},              /* past it */
+        {{{UINT64_MAX - 511, 512}}, 1, 512, true},  /* the last byte there is */
+        {{{UINT64_MAX - 507, 512}}, 1, 512, false}, /* past it */
         {{{0}}, 0, 512, false},
         {{{0}}, 0, 0, true},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
-        assert_int_equal(nvme_segments_valid(cases[i].segments, cases[i].count, cases[i].bytes), cases[i].is_valid);
+        assert_int_equal(nvme_segments_valid(cases[i].segments, cases[i].count, cases[i].bytes),
+                         cases[i].is_valid);
 }
 
 static void test_namespace_parse(void **state)
@@ -126,24 +131,26 @@ static void test_namespace_parse(void **state)
     } cases[] = {
         {1000, 0, 0, 0, 9 << 16, 0},
         {1000, 0, 0, 0, 12 << 16, 0},
-        {1000, 3, 0x13, 3, 12 << 16, 0},             /* bit 4 says where metadata would be */
-        {1000, 63, 0x6f, 63, 12 << 16, 0},           /* 64 formats, as 2.0 has them */
-        {1000, 3, 0x23, 3, 9 << 16, 0},              /* before 2.0, bits 6:5 mean nothing */
+        {1000, 3, 0x13, 3, 12 << 16, 0},   /* bit 4 says where metadata would be */
+        {1000, 63, 0x6f, 63, 12 << 16, 0}, /* 64 formats, as 2.0 has them */
+        {1000, 3, 0x23, 3, 9 << 16, 0},    /* before 2.0, bits 6:5 mean nothing */
         {0, 0, 0, 0, 9 << 16, -ENOENT},
-        {1000, 2, 3, 3, 9 << 16, -ENOTSUP},          /* not in the list */
+        {1000, 2, 3, 3, 9 << 16, -ENOTSUP}, /* not in the list */
         {1000, 255, 0x6f, 63, 9 << 16, 0},
         {1000, 0, 0, 0, 8 << 16, -ENOTSUP},
         {1000, 0, 0, 0, 13 << 16, -ENOTSUP},
         {1000, 0, 0, 0, 0, -ENOTSUP},
         {1000, 0, 0, 0, 255u << 16, -ENOTSUP},
-        {1000, 0, 0, 0, 9 << 16 | 8, -ENOTSUP},      /* metadata */
+        {1000, 0, 0, 0, 9 << 16 | 8, -ENOTSUP}, /* metadata */
         {UINT64_C(1) << 54, 0, 0, 0, 9 << 16, 0},
         {(UINT64_C(1) << 54) + 1, 0, 0, 0, 9 << 16, -ENOTSUP},
         {UINT64_MAX, 0, 0, 0, 12 << 16, -ENOTSUP},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct nvme_identify_namespace id = {.nsze = cases[i].nsze, .nlbaf = cases[i].nlbaf, .flbas = cases[i].flbas,
+        struct nvme_identify_namespace id = {.nsze = cases[i].nsze,
+                                             .nlbaf = cases[i].nlbaf,
+                                             .flbas = cases[i].flbas,
                                              .nsattr = i & 1};
         struct nvme_namespace ns = {0};
         const char *reason;
@@ -163,9 +170,12 @@ static void test_status_words(void **state)
 {
     (void)state;
     char text[80], small[8];
-    assert_string_equal(nvme_status_text(NVME_STATUS(2, 0x81), text, sizeof(text)), "Unrecovered Read Error (2/81h)");
-    assert_string_equal(nvme_status_text(0x4000 | NVME_STATUS(0, 0x80), text, sizeof(text)), "LBA Out of Range (0/80h)");
-    assert_string_equal(nvme_status_text(NVME_STATUS(7, 0xc1), text, sizeof(text)), "Vendor Specific status (7/c1h)");
+    assert_string_equal(nvme_status_text(NVME_STATUS(2, 0x81), text, sizeof(text)),
+                        "Unrecovered Read Error (2/81h)");
+    assert_string_equal(nvme_status_text(0x4000 | NVME_STATUS(0, 0x80), text, sizeof(text)),
+                        "LBA Out of Range (0/80h)");
+    assert_string_equal(nvme_status_text(NVME_STATUS(7, 0xc1), text, sizeof(text)),
+                        "Vendor Specific status (7/c1h)");
     assert_string_equal(nvme_status_text(NVME_STATUS(2, 0x81), small, sizeof(small)), "Unrecov");
     assert_int_equal(nvme_status_errno(0), 0);
     assert_int_equal(nvme_status_errno(0x6000 | NVME_STATUS(2, 0x81)), -EIO);
@@ -181,9 +191,13 @@ static void test_start_and_stop(void **state)
 {
     (void)state;
     struct fake_nvme dev = {
-        .namespaces = {{.nsid = 3, .block_count = 2048, .block_shift = 12}, {.nsid = 1, .block_count = 1000},
-                       {.nsid = 2, .block_count = 10, .is_inactive = true}, {.nsid = 4, .block_count = 9, .nsattr = 1}},
-        .ready_delay_ms = 300, .cap_to = 1, .mdts = 5,
+        .namespaces = {{.nsid = 3, .block_count = 2048, .block_shift = 12},
+                       {.nsid = 1, .block_count = 1000},
+                       {.nsid = 2, .block_count = 10, .is_inactive = true},
+                       {.nsid = 4, .block_count = 9, .nsattr = 1}},
+        .ready_delay_ms = 300,
+        .cap_to = 1,
+        .mdts = 5,
     };
     fake_nvme_attach(&dev);
     assert_int_equal(bench_start(), 1);
@@ -244,7 +258,8 @@ static void test_start_without_namespace_list(void **state)
     for (int i = 0; i < 2; i++) {
         struct fake_nvme dev = {
             .namespaces = {{.nsid = 2, .block_count = 100}, {.nsid = 4, .block_count = 50}},
-            .version = i == 0 ? 0x10000 : 0, .has_no_namespace_list = true,
+            .version = i == 0 ? 0x10000 : 0,
+            .has_no_namespace_list = true,
         };
         fake_nvme_attach(&dev);
         assert_int_equal(bench_start(), 1);
@@ -261,7 +276,8 @@ static void test_start_several(void **state)
     (void)state;
     struct fake_nvme devs[3];
     for (int i = 0; i < 3; i++) {
-        devs[i] = (struct fake_nvme){.cap_to = 1, .ready_delay_ms = 400, .namespaces = {{.nsid = 1, .block_count = 100}}};
+        devs[i] = (struct fake_nvme){
+            .cap_to = 1, .ready_delay_ms = 400, .namespaces = {{.nsid = 1, .block_count = 100}}};
         fake_nvme_attach(&devs[i]);
     }
     devs[1].is_fatal_when_enabled = true;
@@ -288,7 +304,8 @@ static void test_start_several(void **state)
 
 /* ---- transfers ------------------------------------------------------------------------------------------------- */
 
-static void check_blocks(struct fake_nvme *dev, unsigned ns_index, uint64_t lba, const struct bench_buffer *b)
+static void check_blocks(struct fake_nvme *dev, unsigned ns_index, uint64_t lba,
+                         const struct bench_buffer *b)
 {
     struct nvme_namespace *ns = nvme_namespace_get(ns_index);
     uint8_t block[4096];
@@ -301,15 +318,17 @@ static void check_blocks(struct fake_nvme *dev, unsigned ns_index, uint64_t lba,
 /* Every length around page and command limits, from every kind of start, with and without SGL, both block sizes. */
 static void test_read_lengths(void **state)
 {
-    static const uint64_t pages_and_blocks[][2] = {{0, 1}, {0, 7}, {1, 0}, {1, 1}, {2, 0}, {2, 1}, {31, 0}, {32, 0},
-                                                   {32, 1}, {33, 0}, {64, 3}, {255, 0}, {256, 0}, {257, 0}, {513, 1}};
+    static const uint64_t pages_and_blocks[][2] = {{0, 1},  {0, 7},   {1, 0},   {1, 1},   {2, 0},
+                                                   {2, 1},  {31, 0},  {32, 0},  {32, 1},  {33, 0},
+                                                   {64, 3}, {255, 0}, {256, 0}, {257, 0}, {513, 1}};
     static const unsigned offsets[] = {0, 4, 512, 3584, 4092};
     (void)state;
     for (unsigned variant = 0; variant < 8; variant++) {
         unsigned shift = variant & 1 ? 12 : 9;
         struct fake_nvme dev = {
             .namespaces = {{.nsid = 1, .block_count = UINT64_C(1) << 40, .block_shift = shift}},
-            .has_sgl = variant & 2, .mdts = variant & 4 ? 5 : 0,
+            .has_sgl = variant & 2,
+            .mdts = variant & 4 ? 5 : 0,
         };
         fake_nvme_attach(&dev);
         assert_int_equal(bench_start(), 1);
@@ -353,10 +372,12 @@ static void test_split_at_mdts(void **state)
 static void test_write_and_read_back(void **state)
 {
     (void)state;
-    struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}, {.nsid = 2, .block_count = 100, .nsattr = 1}}};
+    struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000},
+                                           {.nsid = 2, .block_count = 100, .nsattr = 1}}};
     fake_nvme_attach(&dev);
     assert_int_equal(bench_start(), 1);
-    struct bench_buffer b = bench_buffer_make(512, 300 * 512), back = bench_buffer_make(0, 300 * 512);
+    struct bench_buffer b = bench_buffer_make(512, 300 * 512),
+                        back = bench_buffer_make(0, 300 * 512);
     for (uint64_t i = 0; i < b.bytes; i++)
         b.data[i] = (uint8_t)(i * 7 + i / 512);
 
@@ -401,7 +422,8 @@ static void test_write_and_read_back(void **state)
 static void test_refused_requests(void **state)
 {
     (void)state;
-    struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 100}, {.nsid = 2, .block_count = 100, .nsattr = 1}},
+    struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 100},
+                                           {.nsid = 2, .block_count = 100, .nsattr = 1}},
                             .oncs = 1};
     fake_nvme_attach(&dev);
     assert_int_equal(bench_start(), 1);
@@ -412,18 +434,18 @@ static void test_refused_requests(void **state)
         uint64_t lba, count;
         int error;
     } cases[] = {
-        {NVME_READ, 0, 93, 8, -ERANGE},       {NVME_READ, 0, 100, 8, -ERANGE},
+        {NVME_READ, 0, 93, 8, -ERANGE},         {NVME_READ, 0, 100, 8, -ERANGE},
         {NVME_READ, 0, UINT64_MAX, 8, -ERANGE}, {NVME_READ, 0, 0, 9, -EINVAL},
-        {NVME_READ, 0, 0, 7, -EINVAL},        {NVME_READ, 0, 0, 0, -EINVAL},
+        {NVME_READ, 0, 0, 7, -EINVAL},          {NVME_READ, 0, 0, 0, -EINVAL},
         {NVME_READ, 0, 0, UINT64_MAX, -ERANGE}, {NVME_READ, 0, 0, UINT64_C(1) << 55, -ERANGE},
-        {NVME_WRITE, 1, 0, 8, -EROFS},        {NVME_WRITE, 0, 93, 8, -ERANGE},
-        {NVME_FLUSH, 0, 0, 1, -EINVAL},       {NVME_WRITE_ZEROES, 0, 0, 1, -ENOTSUP},
-        {NVME_DEALLOCATE, 0, 0, 1, -ENOTSUP}, {NVME_OPERATION_COUNT, 0, 0, 1, -EINVAL},
+        {NVME_WRITE, 1, 0, 8, -EROFS},          {NVME_WRITE, 0, 93, 8, -ERANGE},
+        {NVME_FLUSH, 0, 0, 1, -EINVAL},         {NVME_WRITE_ZEROES, 0, 0, 1, -ENOTSUP},
+        {NVME_DEALLOCATE, 0, 0, 1, -ENOTSUP},   {NVME_OPERATION_COUNT, 0, 0, 1, -EINVAL},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         bool has_data = cases[i].operation <= NVME_WRITE;
-        struct nvme_request request = bench_request(cases[i].operation, cases[i].ns, cases[i].lba, cases[i].count,
-                                                    has_data ? &b : NULL);
+        struct nvme_request request = bench_request(cases[i].operation, cases[i].ns, cases[i].lba,
+                                                    cases[i].count, has_data ? &b : NULL);
         assert_int_equal(nvme_submit(&request), cases[i].error);
         assert_int_equal(nvme_run(&request), cases[i].error);
     }
@@ -447,7 +469,8 @@ static void test_health(void **state)
     struct nvme_health health;
     assert_int_equal(nvme_controller_health(nvme_controller_get(0), &health), 0);
     assert_int_equal(health.critical_warning, 4);
-    assert_true(health.temperature_celsius > 26.84 && health.temperature_celsius < 26.86); /* 300 K */
+    assert_true(health.temperature_celsius > 26.84 &&
+                health.temperature_celsius < 26.86); /* 300 K */
     assert_int_equal(health.available_spare_percent, 97);
     assert_int_equal(health.available_spare_threshold_percent, 10);
     assert_int_equal(health.percentage_used, 3);
@@ -497,7 +520,8 @@ static void test_shadow_doorbells(void **state)
 {
     (void)state;
     for (unsigned stride = 0; stride < 3; stride++) {
-        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}}, .has_shadow_doorbells = true,
+        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}},
+                                .has_shadow_doorbells = true,
                                 .stride_shift = stride};
         fake_nvme_attach(&dev);
         assert_int_equal(bench_start(), 1);
@@ -519,7 +543,8 @@ static void test_shadow_doorbells(void **state)
             dev.is_lazy = true;
             fake_nvme_pump(&dev);
             struct nvme_request second = bench_request(NVME_READ, 0, i, 1, &b);
-            assert_int_equal(nvme_submit(&second), 0); /* rings: the pump left the event index at the tail */
+            assert_int_equal(nvme_submit(&second),
+                             0); /* rings: the pump left the event index at the tail */
             assert_int_equal(nvme_poll(), 1);
             assert_int_equal(nvme_poll(), 1);
             assert_true(read.done && second.done);
@@ -536,7 +561,8 @@ static void test_queue_depths(void **state)
     static const unsigned entries[] = {2, 3, 4, 100, 128, 512, 65536};
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(entries); i++) {
-        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}}, .entries_max = entries[i],
+        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}},
+                                .entries_max = entries[i],
                                 .holds_io = true};
         fake_nvme_attach(&dev);
         assert_int_equal(bench_start(), 1);
@@ -576,7 +602,8 @@ static void reader_task(void *arg)
     struct reader *reader = arg;
     struct bench_buffer b = bench_buffer_make(0, 8 * 512);
     for (unsigned i = 0; i < reader->rounds && reader->error == 0; i++) {
-        struct nvme_request read = bench_request(NVME_READ, reader->ns, (reader->core * 1000 + i) % 9000, 8, &b);
+        struct nvme_request read =
+            bench_request(NVME_READ, reader->ns, (reader->core * 1000 + i) % 9000, 8, &b);
         reader->error = nvme_run(&read);
         uint64_t word;
         memcpy(&word, b.data, sizeof(word));
@@ -593,7 +620,8 @@ static void test_queues_of_cores(void **state)
 {
     (void)state;
     for (unsigned pairs = 1; pairs <= BENCH_CORES; pairs++) {
-        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}}, .queues_max = pairs,
+        struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}},
+                                .queues_max = pairs,
                                 .has_shadow_doorbells = pairs == 2};
         fake_nvme_attach(&dev);
         assert_int_equal(bench_start(), 1);
@@ -605,7 +633,8 @@ static void test_queues_of_cores(void **state)
         atomic_store(&cores_left, 2 * BENCH_CORES);
         for (unsigned i = 0; i < 2 * BENCH_CORES; i++) {
             readers[i] = (struct reader){.core = i, .rounds = 500};
-            assert_int_equal(task_create("reader", i % BENCH_CORES, 0, reader_task, &readers[i]), 0);
+            assert_int_equal(task_create("reader", i % BENCH_CORES, 0, reader_task, &readers[i]),
+                             0);
         }
         for (;;) {
             uint32_t seen = event_read(&cores_done);
@@ -653,12 +682,12 @@ static void test_on_done_may_submit(void **state)
 
 /* ---- everything at once ---------------------------------------------------------------------------------------- */
 
-#define STRESS_BLOCKS 4000
+#define STRESS_BLOCKS   4000
 #define STRESS_REQUESTS 24
 
 struct stress {
     uint64_t random;
-    uint8_t *disk;      /* what it should hold */
+    uint8_t *disk; /* what it should hold */
     struct nvme_request requests[STRESS_REQUESTS];
     struct bench_buffer buffers[STRESS_REQUESTS];
     struct dma_segment segments[STRESS_REQUESTS][8];
@@ -688,7 +717,8 @@ static unsigned stress_segments(struct stress *s, unsigned i)
     uint64_t at = s->buffers[i].segment.dma, left = s->buffers[i].bytes;
     unsigned n = 0;
     while (left > 0) {
-        uint64_t to_page = P - (at & (P - 1)), most = min_u64(left, to_page + stress_random(s, 5) * P);
+        uint64_t to_page = P - (at & (P - 1)),
+                 most = min_u64(left, to_page + stress_random(s, 5) * P);
         if (n == 7)
             most = left;
         s->segments[i][n++] = (struct dma_segment){at, most};
@@ -700,10 +730,12 @@ static unsigned stress_segments(struct stress *s, unsigned i)
 
 static void stress_start(struct stress *s, unsigned i)
 {
-    static const enum nvme_operation operations[] = {NVME_READ, NVME_READ, NVME_WRITE, NVME_WRITE, NVME_WRITE_ZEROES,
-                                                     NVME_DEALLOCATE, NVME_FLUSH};
+    static const enum nvme_operation operations[] = {NVME_READ,  NVME_READ,         NVME_WRITE,
+                                                     NVME_WRITE, NVME_WRITE_ZEROES, NVME_DEALLOCATE,
+                                                     NVME_FLUSH};
     enum nvme_operation operation = operations[stress_random(s, ARRAY_COUNT(operations))];
-    uint64_t count = operation == NVME_FLUSH ? 0 : 1 + stress_random(s, stress_random(s, 4) == 0 ? 600 : 20);
+    uint64_t count =
+        operation == NVME_FLUSH ? 0 : 1 + stress_random(s, stress_random(s, 4) == 0 ? 600 : 20);
     uint64_t lba = operation == NVME_FLUSH ? 0 : stress_random(s, STRESS_BLOCKS - (unsigned)count);
     if (stress_overlaps(s, lba, count))
         return;
@@ -730,7 +762,8 @@ static void stress_finish(struct stress *s, unsigned i)
 {
     assert_int_equal(s->requests[i].error, 0);
     if (s->requests[i].operation == NVME_READ)
-        assert_memory_equal(s->buffers[i].data, s->disk + s->requests[i].lba * 512, s->buffers[i].bytes);
+        assert_memory_equal(s->buffers[i].data, s->disk + s->requests[i].lba * 512,
+                            s->buffers[i].bytes);
     bench_buffer_check_guards(&s->buffers[i]);
     bench_buffer_free(&s->buffers[i]);
     s->is_busy[i] = false;
@@ -745,9 +778,12 @@ static void test_random_requests(void **state)
     print_message("test_random_requests: INGOT_SEED=%llu\n", (unsigned long long)seed);
     for (unsigned variant = 0; variant < 8; variant++) {
         struct fake_nvme dev = {
-            .namespaces = {{.nsid = 1, .block_count = STRESS_BLOCKS}}, .holds_io = true,
-            .has_shadow_doorbells = variant & 1, .has_sgl = variant & 2,
-            .mdts = variant & 4 ? 1 : 6, .entries_max = variant < 4 ? 8 : 0,
+            .namespaces = {{.nsid = 1, .block_count = STRESS_BLOCKS}},
+            .holds_io = true,
+            .has_shadow_doorbells = variant & 1,
+            .has_sgl = variant & 2,
+            .mdts = variant & 4 ? 1 : 6,
+            .entries_max = variant < 4 ? 8 : 0,
         };
         struct stress *s = calloc(1, sizeof(*s));
         s->random = seed + variant;
