@@ -1,0 +1,177 @@
+/*
+ * gpu/nvidia/rm_status.c: names of RM status codes and what they mean as an errno.
+ *
+ * Source: NVIDIA open-gpu-kernel-modules 580.105.08, src/common/sdk/nvidia/inc/nvstatuscodes.h.
+ */
+#include "gpu/nvidia/rm.h"
+
+#include <errno.h>
+
+#include "kernel/kernel.h"
+
+static const struct rm_status {
+    uint32_t code;
+    int error;
+    const char *name;
+} rm_statuses[] = {
+    {0x01, -EIO, "NV_ERR_BROKEN_FB"},
+    {0x02, -EIO, "NV_ERR_BUFFER_TOO_SMALL"},
+    {0x03, -EBUSY, "NV_ERR_BUSY_RETRY"},
+    {0x04, -EIO, "NV_ERR_CALLBACK_NOT_SCHEDULED"},
+    {0x05, -ENODEV, "NV_ERR_CARD_NOT_PRESENT"},
+    {0x06, -EIO, "NV_ERR_CYCLE_DETECTED"},
+    {0x07, -EIO, "NV_ERR_DMA_IN_USE"},
+    {0x08, -EIO, "NV_ERR_DMA_MEM_NOT_LOCKED"},
+    {0x09, -EIO, "NV_ERR_DMA_MEM_NOT_UNLOCKED"},
+    {0x0a, -EIO, "NV_ERR_DUAL_LINK_INUSE"},
+    {0x0b, -EIO, "NV_ERR_ECC_ERROR"},
+    {0x0c, -EIO, "NV_ERR_FIFO_BAD_ACCESS"},
+    {0x0d, -EIO, "NV_ERR_FREQ_NOT_SUPPORTED"},
+    {0x0e, -EIO, "NV_ERR_GPU_DMA_NOT_INITIALIZED"},
+    {0x0f, -ENODEV, "NV_ERR_GPU_IS_LOST"},
+    {0x10, -ENODEV, "NV_ERR_GPU_IN_FULLCHIP_RESET"},
+    {0x11, -EIO, "NV_ERR_GPU_NOT_FULL_POWER"},
+    {0x12, -EIO, "NV_ERR_GPU_UUID_NOT_FOUND"},
+    {0x13, -EIO, "NV_ERR_HOT_SWITCH"},
+    {0x14, -EIO, "NV_ERR_I2C_ERROR"},
+    {0x15, -EIO, "NV_ERR_I2C_SPEED_TOO_HIGH"},
+    {0x16, -EIO, "NV_ERR_ILLEGAL_ACTION"},
+    {0x17, -EBUSY, "NV_ERR_IN_USE"},
+    {0x18, -EIO, "NV_ERR_INFLATE_COMPRESSED_DATA_FAILED"},
+    {0x19, -EEXIST, "NV_ERR_INSERT_DUPLICATE_NAME"},
+    {0x1a, -ENOMEM, "NV_ERR_INSUFFICIENT_RESOURCES"},
+    {0x1b, -EPERM, "NV_ERR_INSUFFICIENT_PERMISSIONS"},
+    {0x1c, -EIO, "NV_ERR_INSUFFICIENT_POWER"},
+    {0x1d, -EINVAL, "NV_ERR_INVALID_ACCESS_TYPE"},
+    {0x1e, -EINVAL, "NV_ERR_INVALID_ADDRESS"},
+    {0x1f, -EINVAL, "NV_ERR_INVALID_ARGUMENT"},
+    {0x20, -EINVAL, "NV_ERR_INVALID_BASE"},
+    {0x21, -EINVAL, "NV_ERR_INVALID_CHANNEL"},
+    {0x22, -ENOTSUP, "NV_ERR_INVALID_CLASS"},
+    {0x23, -EINVAL, "NV_ERR_INVALID_CLIENT"},
+    {0x24, -EINVAL, "NV_ERR_INVALID_COMMAND"},
+    {0x25, -EINVAL, "NV_ERR_INVALID_DATA"},
+    {0x26, -EINVAL, "NV_ERR_INVALID_DEVICE"},
+    {0x27, -EINVAL, "NV_ERR_INVALID_DMA_SPECIFIER"},
+    {0x28, -EINVAL, "NV_ERR_INVALID_EVENT"},
+    {0x29, -EINVAL, "NV_ERR_INVALID_FLAGS"},
+    {0x2a, -EINVAL, "NV_ERR_INVALID_FUNCTION"},
+    {0x2b, -EINVAL, "NV_ERR_INVALID_HEAP"},
+    {0x2c, -EINVAL, "NV_ERR_INVALID_INDEX"},
+    {0x2d, -EINVAL, "NV_ERR_INVALID_IRQ_LEVEL"},
+    {0x2e, -EINVAL, "NV_ERR_INVALID_LIMIT"},
+    {0x2f, -EINVAL, "NV_ERR_INVALID_LOCK_STATE"},
+    {0x30, -EINVAL, "NV_ERR_INVALID_METHOD"},
+    {0x31, -EINVAL, "NV_ERR_INVALID_OBJECT"},
+    {0x32, -EINVAL, "NV_ERR_INVALID_OBJECT_BUFFER"},
+    {0x33, -EINVAL, "NV_ERR_INVALID_OBJECT_HANDLE"},
+    {0x34, -EINVAL, "NV_ERR_INVALID_OBJECT_NEW"},
+    {0x35, -EINVAL, "NV_ERR_INVALID_OBJECT_OLD"},
+    {0x36, -EINVAL, "NV_ERR_INVALID_OBJECT_PARENT"},
+    {0x37, -EINVAL, "NV_ERR_INVALID_OFFSET"},
+    {0x38, -EINVAL, "NV_ERR_INVALID_OPERATION"},
+    {0x39, -EINVAL, "NV_ERR_INVALID_OWNER"},
+    {0x3a, -EINVAL, "NV_ERR_INVALID_PARAM_STRUCT"},
+    {0x3b, -EINVAL, "NV_ERR_INVALID_PARAMETER"},
+    {0x3c, -EINVAL, "NV_ERR_INVALID_PATH"},
+    {0x3d, -EINVAL, "NV_ERR_INVALID_POINTER"},
+    {0x3e, -EINVAL, "NV_ERR_INVALID_REGISTRY_KEY"},
+    {0x3f, -EINVAL, "NV_ERR_INVALID_REQUEST"},
+    {0x40, -EINVAL, "NV_ERR_INVALID_STATE"},
+    {0x41, -EINVAL, "NV_ERR_INVALID_STRING_LENGTH"},
+    {0x42, -EINVAL, "NV_ERR_INVALID_READ"},
+    {0x43, -EINVAL, "NV_ERR_INVALID_WRITE"},
+    {0x44, -EINVAL, "NV_ERR_INVALID_XLATE"},
+    {0x45, -EIO, "NV_ERR_IRQ_NOT_FIRING"},
+    {0x46, -EIO, "NV_ERR_IRQ_EDGE_TRIGGERED"},
+    {0x47, -EIO, "NV_ERR_MEMORY_TRAINING_FAILED"},
+    {0x48, -EIO, "NV_ERR_MISMATCHED_SLAVE"},
+    {0x49, -EIO, "NV_ERR_MISMATCHED_TARGET"},
+    {0x4a, -EIO, "NV_ERR_MISSING_TABLE_ENTRY"},
+    {0x4b, -EIO, "NV_ERR_MODULE_LOAD_FAILED"},
+    {0x4c, -EIO, "NV_ERR_MORE_DATA_AVAILABLE"},
+    {0x4d, -EIO, "NV_ERR_MORE_PROCESSING_REQUIRED"},
+    {0x4e, -EIO, "NV_ERR_MULTIPLE_MEMORY_TYPES"},
+    {0x4f, -ENOSPC, "NV_ERR_NO_FREE_FIFOS"},
+    {0x50, -EIO, "NV_ERR_NO_INTR_PENDING"},
+    {0x51, -ENOMEM, "NV_ERR_NO_MEMORY"},
+    {0x52, -EIO, "NV_ERR_NO_SUCH_DOMAIN"},
+    {0x53, -EIO, "NV_ERR_NO_VALID_PATH"},
+    {0x54, -EIO, "NV_ERR_NOT_COMPATIBLE"},
+    {0x55, -EBUSY, "NV_ERR_NOT_READY"},
+    {0x56, -ENOTSUP, "NV_ERR_NOT_SUPPORTED"},
+    {0x57, -ENOENT, "NV_ERR_OBJECT_NOT_FOUND"},
+    {0x58, -EIO, "NV_ERR_OBJECT_TYPE_MISMATCH"},
+    {0x59, -EIO, "NV_ERR_OPERATING_SYSTEM"},
+    {0x5a, -EIO, "NV_ERR_OTHER_DEVICE_FOUND"},
+    {0x5b, -EINVAL, "NV_ERR_OUT_OF_RANGE"},
+    {0x5c, -EIO, "NV_ERR_OVERLAPPING_UVM_COMMIT"},
+    {0x5d, -EIO, "NV_ERR_PAGE_TABLE_NOT_AVAIL"},
+    {0x5e, -EIO, "NV_ERR_PID_NOT_FOUND"},
+    {0x5f, -EIO, "NV_ERR_PROTECTION_FAULT"},
+    {0x60, -EIO, "NV_ERR_RC_ERROR"},
+    {0x61, -EIO, "NV_ERR_REJECTED_VBIOS"},
+    {0x62, -ENODEV, "NV_ERR_RESET_REQUIRED"},
+    {0x63, -EBUSY, "NV_ERR_STATE_IN_USE"},
+    {0x64, -EIO, "NV_ERR_SIGNAL_PENDING"},
+    {0x65, -ETIMEDOUT, "NV_ERR_TIMEOUT"},
+    {0x66, -ETIMEDOUT, "NV_ERR_TIMEOUT_RETRY"},
+    {0x67, -EIO, "NV_ERR_TOO_MANY_PRIMARIES"},
+    {0x68, -EIO, "NV_ERR_UVM_ADDRESS_IN_USE"},
+    {0x69, -EIO, "NV_ERR_MAX_SESSION_LIMIT_REACHED"},
+    {0x6a, -ENOTSUP, "NV_ERR_LIB_RM_VERSION_MISMATCH"},
+    {0x6b, -EIO, "NV_ERR_PRIV_SEC_VIOLATION"},
+    {0x6c, -EIO, "NV_ERR_GPU_IN_DEBUG_MODE"},
+    {0x6d, -ENOTSUP, "NV_ERR_FEATURE_NOT_ENABLED"},
+    {0x6e, -EIO, "NV_ERR_RESOURCE_LOST"},
+    {0x6f, -EIO, "NV_ERR_PMU_NOT_READY"},
+    {0x70, -EIO, "NV_ERR_FLCN_ERROR"},
+    {0x71, -EIO, "NV_ERR_FATAL_ERROR"},
+    {0x72, -EIO, "NV_ERR_MEMORY_ERROR"},
+    {0x73, -EINVAL, "NV_ERR_INVALID_LICENSE"},
+    {0x74, -EIO, "NV_ERR_NVLINK_INIT_ERROR"},
+    {0x75, -EIO, "NV_ERR_NVLINK_MINION_ERROR"},
+    {0x76, -EIO, "NV_ERR_NVLINK_CLOCK_ERROR"},
+    {0x77, -EIO, "NV_ERR_NVLINK_TRAINING_ERROR"},
+    {0x78, -EIO, "NV_ERR_NVLINK_CONFIGURATION_ERROR"},
+    {0x79, -EIO, "NV_ERR_RISCV_ERROR"},
+    {0x7a, -EIO, "NV_ERR_FABRIC_MANAGER_NOT_PRESENT"},
+    {0x7b, -EIO, "NV_ERR_ALREADY_SIGNALLED"},
+    {0x7c, -EIO, "NV_ERR_QUEUE_TASK_SLOT_NOT_AVAILABLE"},
+    {0x7d, -EIO, "NV_ERR_KEY_ROTATION_IN_PROGRESS"},
+    {0x7e, -EIO, "NV_ERR_TEST_ONLY_CODE_NOT_ENABLED"},
+    {0x7f, -EIO, "NV_ERR_SECURE_BOOT_FAILED"},
+    {0x80, -EIO, "NV_ERR_INSUFFICIENT_ZBC_ENTRY"},
+    {0x81, -EIO, "NV_ERR_NVLINK_FABRIC_NOT_READY"},
+    {0x82, -EIO, "NV_ERR_NVLINK_FABRIC_FAILURE"},
+    {0x83, -EIO, "NV_ERR_GPU_MEMORY_ONLINING_FAILURE"},
+    {0x84, -EIO, "NV_ERR_REDUCTION_MANAGER_NOT_AVAILABLE"},
+    {0x85, -EIO, "NV_ERR_THRESHOLD_CROSSED"},
+    {0x86, -EIO, "NV_ERR_RESOURCE_RETIREMENT_ERROR"},
+    {0x87, -EIO, "NV_ERR_FABRIC_STATE_OUT_OF_SYNC"},
+    {0x88, -EIO, "NV_ERR_BUFFER_FULL"},
+    {0x89, -EIO, "NV_ERR_BUFFER_EMPTY"},
+    {0x8a, -EIO, "NV_ERR_MC_FLA_OFFSET_TABLE_FULL"},
+    {0x8b, -EIO, "NV_ERR_DMA_XFER_FAILED"},
+};
+
+const char *rm_status_name(uint32_t status)
+{
+    if (status == 0)
+        return "NV_OK";
+    for (size_t i = 0; i < ARRAY_COUNT(rm_statuses); i++)
+        if (rm_statuses[i].code == status)
+            return rm_statuses[i].name;
+    return status == 0xffff ? "NV_ERR_GENERIC" : "an unknown status";
+}
+
+int rm_status_errno(uint32_t status)
+{
+    if (status == 0 ||
+        (status & 0xffff0000) == 0x00010000) /* NV_OK and the NV_WARN_ codes: it worked */
+        return 0;
+    for (size_t i = 0; i < ARRAY_COUNT(rm_statuses); i++)
+        if (rm_statuses[i].code == status)
+            return rm_statuses[i].error;
+    return -EIO;
+}
