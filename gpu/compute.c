@@ -8,12 +8,14 @@
 
 #include "gpu/gpu_backend.h"
 
-#define WAIT_SLICE_NS (20 * NS_PER_MS)  /* between looks at is_cancelled */
-#define WAIT_LIMIT_NS (300 * NS_PER_S)  /* what is submitted in one go takes minutes at most, also under emulation */
-#define STEP_NS (5 * NS_PER_MS)         /* what a block of a product should take at most: blocks are not interrupted */
+#define WAIT_SLICE_NS (20 * NS_PER_MS) /* between looks at is_cancelled */
+#define WAIT_LIMIT_NS \
+    (300 * NS_PER_S) /* what is submitted in one go takes minutes at most, also under emulation */
+#define STEP_NS \
+    (5 * NS_PER_MS) /* what a block of a product should take at most: blocks are not interrupted */
 #define STEP_DEPTH_FIRST 128
-#define STEP_DEPTH_MAX 4096
-#define ERROR_THREADS 128
+#define STEP_DEPTH_MAX   4096
+#define ERROR_THREADS    128
 #define ERROR_BLOCKS_MAX 32768 /* of one launch of sgemm_error */
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
@@ -49,7 +51,8 @@ int compute_finish(struct compute *compute)
     error = gpu_submit(compute->queue);
     uint64_t limit_ns = time_ns() + WAIT_LIMIT_NS;
     while (error == 0) {
-        error = gpu_timeline_wait(compute->timeline, compute->timeline_value, min_u64(time_ns() + WAIT_SLICE_NS, limit_ns));
+        error = gpu_timeline_wait(compute->timeline, compute->timeline_value,
+                                  min_u64(time_ns() + WAIT_SLICE_NS, limit_ns));
         if (error == 0)
             return gpu_queue_status(compute->queue);
         if (compute->is_cancelled != NULL && compute->is_cancelled(compute->cancel_arg)) {
@@ -73,14 +76,17 @@ static uint64_t address(struct compute_span span, uint64_t size_bytes, uint32_t 
         *error = gpu_fail(-EINVAL, "no buffer given");
         return 0;
     }
-    if (span.offset > span.buffer->size_bytes || size_bytes > span.buffer->size_bytes - span.offset) {
-        *error = gpu_fail(-ERANGE, "%llu bytes at offset %llu reach past the end of a buffer of %llu bytes",
+    if (span.offset > span.buffer->size_bytes ||
+        size_bytes > span.buffer->size_bytes - span.offset) {
+        *error = gpu_fail(-ERANGE,
+                          "%llu bytes at offset %llu reach past the end of a buffer of %llu bytes",
                           (unsigned long long)size_bytes, (unsigned long long)span.offset,
                           (unsigned long long)span.buffer->size_bytes);
         return 0;
     }
     if (span.offset % align != 0) {
-        *error = gpu_fail(-EINVAL, "offset %llu is not a multiple of %u", (unsigned long long)span.offset, align);
+        *error = gpu_fail(-EINVAL, "offset %llu is not a multiple of %u",
+                          (unsigned long long)span.offset, align);
         return 0;
     }
     return span.buffer->gva + span.offset;
@@ -97,16 +103,16 @@ static uint64_t floats(uint64_t count, int *error)
     return size_bytes;
 }
 
-int compute_launch(struct compute *compute, const char *name, uint64_t blocks_x, uint64_t blocks_y, uint32_t threads,
-                   const void *args, uint32_t args_bytes)
+int compute_launch(struct compute *compute, const char *name, uint64_t blocks_x, uint64_t blocks_y,
+                   uint32_t threads, const void *args, uint32_t args_bytes)
 {
     struct gpu_kernel *kernel;
     int error = gpu_kernel_find(gpu_module_builtin(compute->device), name, &kernel);
     if (error != 0)
         return error;
     if (blocks_x > UINT32_MAX || blocks_y > UINT32_MAX)
-        return gpu_fail(-EINVAL, "%s: a grid of %llu x %llu blocks", name, (unsigned long long)blocks_x,
-                        (unsigned long long)blocks_y);
+        return gpu_fail(-EINVAL, "%s: a grid of %llu x %llu blocks", name,
+                        (unsigned long long)blocks_x, (unsigned long long)blocks_y);
     const struct gpu_launch launch = {
         .grid = {(uint32_t)blocks_x, (uint32_t)blocks_y, 1},
         .block = {threads, 1, 1},
@@ -122,12 +128,13 @@ static uint64_t blocks_for(uint64_t count, uint64_t per_block)
 }
 
 /* One element-wise launch; nothing to do for no elements. */
-static int launch_elements(struct compute *compute, const char *name, uint64_t count, const void *args,
-                           uint32_t args_bytes, int error)
+static int launch_elements(struct compute *compute, const char *name, uint64_t count,
+                           const void *args, uint32_t args_bytes, int error)
 {
     if (error != 0 || count == 0)
         return error;
-    return compute_launch(compute, name, blocks_for(count, BLOCK_ELEMENTS), 1, REDUCE_THREADS, args, args_bytes);
+    return compute_launch(compute, name, blocks_for(count, BLOCK_ELEMENTS), 1, REDUCE_THREADS, args,
+                          args_bytes);
 }
 
 /* ---- element by element ---------------------------------------------------------------------------------------- */
@@ -143,8 +150,8 @@ int compute_fill(struct compute *compute, struct compute_span out, uint64_t coun
     return launch_elements(compute, "fill", count, &args, sizeof(args), error);
 }
 
-int compute_vector_add(struct compute *compute, struct compute_span a, struct compute_span b, struct compute_span out,
-                       uint64_t count)
+int compute_vector_add(struct compute *compute, struct compute_span a, struct compute_span b,
+                       struct compute_span out, uint64_t count)
 {
     int error = 0;
     const struct vector_add_args args = {
@@ -156,7 +163,8 @@ int compute_vector_add(struct compute *compute, struct compute_span a, struct co
     return launch_elements(compute, "vector_add", count, &args, sizeof(args), error);
 }
 
-int compute_saxpy(struct compute *compute, float a, struct compute_span x, struct compute_span y, uint64_t count)
+int compute_saxpy(struct compute *compute, float a, struct compute_span x, struct compute_span y,
+                  uint64_t count)
 {
     int error = 0;
     const struct saxpy_args args = {
@@ -168,7 +176,8 @@ int compute_saxpy(struct compute *compute, float a, struct compute_span x, struc
     return launch_elements(compute, "saxpy", count, &args, sizeof(args), error);
 }
 
-int compute_random(struct compute *compute, struct compute_span out, uint64_t count, uint64_t seed, float low, float high)
+int compute_random(struct compute *compute, struct compute_span out, uint64_t count, uint64_t seed,
+                   float low, float high)
 {
     int error = 0;
     const struct random_args args = {
@@ -181,8 +190,8 @@ int compute_random(struct compute *compute, struct compute_span out, uint64_t co
     return launch_elements(compute, "random", count, &args, sizeof(args), error);
 }
 
-int compute_dequant(struct compute *compute, const char *type, struct compute_span data, uint64_t data_bytes,
-                    struct compute_span out, uint64_t count)
+int compute_dequant(struct compute *compute, const char *type, struct compute_span data,
+                    uint64_t data_bytes, struct compute_span out, uint64_t count)
 {
     int error = 0;
     char name[40];
@@ -216,7 +225,8 @@ static_assert(sizeof(struct merge_args) == sizeof(struct checksum_merge_args), "
 static_assert(sizeof(struct merge_args) == sizeof(struct stats_merge_args), "merge arguments");
 
 /* Merge `blocks` partials, wait, and copy the outcome out. */
-static int merge(struct compute *compute, const char *kernel, uint64_t blocks, void *out, uint64_t out_bytes)
+static int merge(struct compute *compute, const char *kernel, uint64_t blocks, void *out,
+                 uint64_t out_bytes)
 {
     const struct merge_args args = {compute->partials->gva, compute->result->gva, blocks};
     int error = compute_launch(compute, kernel, 1, 1, REDUCE_THREADS, &args, sizeof(args));
@@ -247,7 +257,8 @@ int compute_sum(struct compute *compute, struct compute_span x, uint64_t count, 
     return error != 0 ? error : merge(compute, "sum_merge", blocks, sum, sizeof(*sum));
 }
 
-int compute_checksum(struct compute *compute, struct compute_span data, uint64_t size_bytes, uint64_t *checksum)
+int compute_checksum(struct compute *compute, struct compute_span data, uint64_t size_bytes,
+                     uint64_t *checksum)
 {
     int error = 0;
     *checksum = 0;
@@ -265,11 +276,12 @@ int compute_checksum(struct compute *compute, struct compute_span data, uint64_t
         return error;
     args.partials = (uint64_t *)compute->partials->gva;
     error = compute_launch(compute, "checksum", blocks, 1, REDUCE_THREADS, &args, sizeof(args));
-    return error != 0 ? error : merge(compute, "checksum_merge", blocks, checksum, sizeof(*checksum));
+    return error != 0 ? error
+                      : merge(compute, "checksum_merge", blocks, checksum, sizeof(*checksum));
 }
 
-int compute_stats(struct compute *compute, const char *type, struct compute_span data, uint64_t data_bytes,
-                  uint64_t count, struct stats_partial *stats)
+int compute_stats(struct compute *compute, const char *type, struct compute_span data,
+                  uint64_t data_bytes, uint64_t count, struct stats_partial *stats)
 {
     int error = 0;
     *stats = (struct stats_partial){.minimum = __builtin_inf(), .maximum = -__builtin_inf()};
@@ -296,7 +308,8 @@ int compute_stats(struct compute *compute, const char *type, struct compute_span
 struct geometry {
     uint32_t tile_m, tile_n, threads;
 };
-#define GEOMETRY(rows, columns, along_m, along_n, depth) {rows * along_m, columns * along_n, along_m * along_n}
+#define GEOMETRY(rows, columns, along_m, along_n, depth) \
+    {rows * along_m, columns * along_n, along_m * along_n}
 #define GEOMETRY_OF(...) GEOMETRY(__VA_ARGS__)
 
 static struct geometry geometry_for(const struct gpu_device_info *info)
@@ -325,13 +338,15 @@ static uint64_t matrix_address(const struct compute_matrix *x, const char *name,
 {
     if (*error != 0)
         return 0;
-    uint64_t rows = x->is_transposed ? x->columns : x->rows, columns = x->is_transposed ? x->rows : x->columns, span;
+    uint64_t rows = x->is_transposed ? x->columns : x->rows,
+             columns = x->is_transposed ? x->rows : x->columns, span;
     if (rows == 0 || columns == 0 || x->stride < columns) {
-        *error = gpu_fail(-EINVAL, "matrix %s: %u x %u with a stride of %llu", name, x->rows, x->columns,
-                          (unsigned long long)x->stride);
+        *error = gpu_fail(-EINVAL, "matrix %s: %u x %u with a stride of %llu", name, x->rows,
+                          x->columns, (unsigned long long)x->stride);
         return 0;
     }
-    if (__builtin_mul_overflow(rows - 1, x->stride, &span) || __builtin_add_overflow(span, columns, &span)) {
+    if (__builtin_mul_overflow(rows - 1, x->stride, &span) ||
+        __builtin_add_overflow(span, columns, &span)) {
         *error = gpu_fail(-ERANGE, "matrix %s: too large", name);
         return 0;
     }
@@ -339,18 +354,20 @@ static uint64_t matrix_address(const struct compute_matrix *x, const char *name,
     return address(x->at, size_bytes, 4, error);
 }
 
-static int check_product(const struct compute_matrix *a, const struct compute_matrix *b, const struct compute_matrix *c)
+static int check_product(const struct compute_matrix *a, const struct compute_matrix *b,
+                         const struct compute_matrix *c)
 {
     if (a->columns != b->rows || c->rows != a->rows || c->columns != b->columns)
-        return gpu_fail(-EINVAL, "a product of %u x %u by %u x %u into %u x %u", a->rows, a->columns, b->rows, b->columns,
-                        c->rows, c->columns);
+        return gpu_fail(-EINVAL, "a product of %u x %u by %u x %u into %u x %u", a->rows,
+                        a->columns, b->rows, b->columns, c->rows, c->columns);
     if (c->is_transposed)
         return gpu_fail(-EINVAL, "the result of a product cannot be transposed");
     return 0;
 }
 
-int compute_sgemm(struct compute *compute, const struct compute_matrix *a, const struct compute_matrix *b,
-                  const struct compute_matrix *c, void (*progress)(void *arg, uint32_t k_done), void *arg)
+int compute_sgemm(struct compute *compute, const struct compute_matrix *a,
+                  const struct compute_matrix *b, const struct compute_matrix *c,
+                  void (*progress)(void *arg, uint32_t k_done), void *arg)
 {
     int error = check_product(a, b, c);
     struct sgemm_args args = {
@@ -368,7 +385,8 @@ int compute_sgemm(struct compute *compute, const struct compute_matrix *a, const
     struct gpu_device_info info;
     gpu_device_info(compute->device, &info);
     const struct geometry geometry = geometry_for(&info);
-    uint64_t blocks_x = blocks_for(c->columns, geometry.tile_n), blocks_y = blocks_for(c->rows, geometry.tile_m);
+    uint64_t blocks_x = blocks_for(c->columns, geometry.tile_n),
+             blocks_y = blocks_for(c->rows, geometry.tile_m);
     /* A GPU's blocks do not keep anybody waiting; a CPU's do, and how long depends on the machine: try a short step first. */
     bool is_cpu = strcmp(info.name, "cpu0") == 0;
     uint32_t depth = is_cpu ? STEP_DEPTH_FIRST : a->columns;
@@ -377,12 +395,14 @@ int compute_sgemm(struct compute *compute, const struct compute_matrix *a, const
         args.k = a->columns - k < depth ? a->columns - k : depth;
         args.accumulate = k > 0;
         uint64_t started_ns = time_ns();
-        error = compute_launch(compute, "sgemm", blocks_x, blocks_y, geometry.threads, &args, sizeof(args));
+        error = compute_launch(compute, "sgemm", blocks_x, blocks_y, geometry.threads, &args,
+                               sizeof(args));
         if (error == 0)
             error = compute_finish(compute);
         if (is_cpu) {
             uint64_t block_ns = (time_ns() - started_ns) / rounds + 1;
-            depth = (uint32_t)min_u64(args.k * STEP_NS / block_ns, STEP_DEPTH_MAX) / STEP_DEPTH_FIRST * STEP_DEPTH_FIRST;
+            depth = (uint32_t)min_u64(args.k * STEP_NS / block_ns, STEP_DEPTH_MAX) /
+                    STEP_DEPTH_FIRST * STEP_DEPTH_FIRST;
             if (depth < STEP_DEPTH_FIRST)
                 depth = STEP_DEPTH_FIRST;
         }
@@ -394,8 +414,8 @@ int compute_sgemm(struct compute *compute, const struct compute_matrix *a, const
     return error;
 }
 
-int compute_sgemm_error(struct compute *compute, const struct compute_matrix *a, const struct compute_matrix *b,
-                        const struct compute_matrix *c, double *out)
+int compute_sgemm_error(struct compute *compute, const struct compute_matrix *a,
+                        const struct compute_matrix *b, const struct compute_matrix *c, double *out)
 {
     *out = 0.0;
     int error = check_product(a, b, c);
@@ -420,7 +440,8 @@ int compute_sgemm_error(struct compute *compute, const struct compute_matrix *a,
         if (error != 0)
             return error;
         args.errors = (double *)compute->partials->gva;
-        error = compute_launch(compute, "sgemm_error", blocks, 1, ERROR_THREADS, &args, sizeof(args));
+        error =
+            compute_launch(compute, "sgemm_error", blocks, 1, ERROR_THREADS, &args, sizeof(args));
         const struct stats_args stats_args = {
             .data = args.errors,
             .partials = (struct stats_partial *)compute->result->gva,
@@ -428,7 +449,8 @@ int compute_sgemm_error(struct compute *compute, const struct compute_matrix *a,
             .block_elements = blocks,
         };
         if (error == 0)
-            error = compute_launch(compute, "stats_f64", 1, 1, REDUCE_THREADS, &stats_args, sizeof(stats_args));
+            error = compute_launch(compute, "stats_f64", 1, 1, REDUCE_THREADS, &stats_args,
+                                   sizeof(stats_args));
         if (error == 0)
             error = compute_finish(compute);
         if (error != 0)

@@ -13,7 +13,9 @@
 #include "gpu/gpu_handle.h"
 
 #define DEVICE_MAX 16
-#define IDLE_TIMEOUT_NS (30 * NS_PER_S) /* no command that we know of runs longer; past it memory is given up, not reused */
+#define IDLE_TIMEOUT_NS \
+    (30 * \
+     NS_PER_S) /* no command that we know of runs longer; past it memory is given up, not reused */
 
 static struct gpu_device *devices[DEVICE_MAX];
 static unsigned device_count;
@@ -47,10 +49,11 @@ int gpu_device_add(struct gpu_device *device)
         return gpu_fail(-ENOSPC, "%s: more than %d devices", device->info.name, DEVICE_MAX);
     devices[device_count++] = device;
     if (device->info.is_usable)
-        log_info("gpu: %s: %s (%s), %llu MiB", device->info.name, device->info.model, device->info.architecture,
-                 (unsigned long long)(device->info.memory_bytes >> 20));
+        log_info("gpu: %s: %s (%s), %llu MiB", device->info.name, device->info.model,
+                 device->info.architecture, (unsigned long long)(device->info.memory_bytes >> 20));
     else
-        log_warn("gpu: %s: %s is not used: %s", device->info.name, device->info.model, device->info.why_not);
+        log_warn("gpu: %s: %s is not used: %s", device->info.name, device->info.model,
+                 device->info.why_not);
     return 0;
 }
 
@@ -145,7 +148,8 @@ static int check_device(const struct gpu_device *device)
 
 /* ---- buffers --------------------------------------------------------------------------------------------------- */
 
-int gpu_alloc(struct gpu_device *device, enum gpu_memory memory, uint64_t size_bytes, struct gpu_buffer **out)
+int gpu_alloc(struct gpu_device *device, enum gpu_memory memory, uint64_t size_bytes,
+              struct gpu_buffer **out)
 {
     *out = NULL;
     int error = check_device(device);
@@ -232,7 +236,8 @@ struct gpu_module *gpu_module_builtin(struct gpu_device *device)
     return device->builtin;
 }
 
-int gpu_module_load(struct gpu_device *device, const void *image, size_t size_bytes, struct gpu_module **out)
+int gpu_module_load(struct gpu_device *device, const void *image, size_t size_bytes,
+                    struct gpu_module **out)
 {
     *out = NULL;
     int error = check_device(device);
@@ -325,7 +330,8 @@ int gpu_kernel_find(struct gpu_module *module, const char *name, struct gpu_kern
     if (!gpu_handle_is_live(module, GPU_HANDLE_MODULE))
         return gpu_fail(-EINVAL, "the module is not loaded (any more)");
     if (name == NULL || strlen(name) >= sizeof(((struct gpu_kernel *)0)->name))
-        return gpu_fail(-ENOENT, "a kernel's name has 1 to %zu characters", sizeof(((struct gpu_kernel *)0)->name) - 1);
+        return gpu_fail(-ENOENT, "a kernel's name has 1 to %zu characters",
+                        sizeof(((struct gpu_kernel *)0)->name) - 1);
 
     mutex_lock(&module_lock);
     struct gpu_kernel *kernel = module->kernels;

@@ -18,26 +18,30 @@ static int check_queue(struct gpu_queue *queue)
         return gpu_fail(-EINVAL, "%s", queue == NULL ? "no queue given" : "the queue is destroyed");
     int status = atomic_load(&queue->status);
     if (status != 0)
-        return gpu_fail(status, "%s: the queue stopped: %s", queue->device->info.name, queue->fault);
+        return gpu_fail(status, "%s: the queue stopped: %s", queue->device->info.name,
+                        queue->fault);
     return 0;
 }
 
-static int check_buffer(const struct gpu_queue *queue, const struct gpu_buffer *buffer, const char *role)
+static int check_buffer(const struct gpu_queue *queue, const struct gpu_buffer *buffer,
+                        const char *role)
 {
     if (!gpu_handle_is_live(buffer, GPU_HANDLE_BUFFER))
         return gpu_fail(-EINVAL, "the %s buffer is %s", role, buffer == NULL ? "missing" : "freed");
     if (buffer->device != queue->device)
-        return gpu_fail(-EINVAL, "the %s buffer belongs to %s, the queue to %s", role, buffer->device->info.name,
-                        queue->device->info.name);
+        return gpu_fail(-EINVAL, "the %s buffer belongs to %s, the queue to %s", role,
+                        buffer->device->info.name, queue->device->info.name);
     return 0;
 }
 
-static int check_range(const struct gpu_buffer *buffer, const char *role, uint64_t offset, uint64_t size_bytes)
+static int check_range(const struct gpu_buffer *buffer, const char *role, uint64_t offset,
+                       uint64_t size_bytes)
 {
     if (offset > buffer->size_bytes || size_bytes > buffer->size_bytes - offset)
-        return gpu_fail(-ERANGE, "%llu bytes at offset %llu reach past the end of the %s buffer of %llu bytes",
-                        (unsigned long long)size_bytes, (unsigned long long)offset, role,
-                        (unsigned long long)buffer->size_bytes);
+        return gpu_fail(
+            -ERANGE, "%llu bytes at offset %llu reach past the end of the %s buffer of %llu bytes",
+            (unsigned long long)size_bytes, (unsigned long long)offset, role,
+            (unsigned long long)buffer->size_bytes);
     return 0;
 }
 
@@ -46,8 +50,8 @@ static int check_timeline(const struct gpu_queue *queue, const struct gpu_timeli
     if (!gpu_handle_is_live(timeline, GPU_HANDLE_TIMELINE))
         return gpu_fail(-EINVAL, "the timeline is %s", timeline == NULL ? "missing" : "destroyed");
     if (timeline->device != queue->device)
-        return gpu_fail(-EINVAL, "the timeline belongs to %s, the queue to %s", timeline->device->info.name,
-                        queue->device->info.name);
+        return gpu_fail(-EINVAL, "the timeline belongs to %s, the queue to %s",
+                        timeline->device->info.name, queue->device->info.name);
     return 0;
 }
 
@@ -58,12 +62,15 @@ static int check_launch(const struct gpu_device *device, const struct gpu_kernel
     uint64_t threads = 1;
     for (int axis = 0; axis < 3; axis++) {
         if (launch->grid[axis] == 0 || launch->grid[axis] > device->info.grid_max[axis])
-            return gpu_fail(-EINVAL, "%s: grid.%c is %u, allowed are 1 to %llu", kernel->name, axis_name[axis],
-                            launch->grid[axis], (unsigned long long)device->info.grid_max[axis]);
+            return gpu_fail(-EINVAL, "%s: grid.%c is %u, allowed are 1 to %llu", kernel->name,
+                            axis_name[axis], launch->grid[axis],
+                            (unsigned long long)device->info.grid_max[axis]);
         if (launch->block[axis] == 0 || launch->block[axis] > device->block_max[axis])
-            return gpu_fail(-EINVAL, "%s: block.%c is %u, allowed are 1 to %u", kernel->name, axis_name[axis],
-                            launch->block[axis], device->block_max[axis]);
-        threads *= launch->block[axis]; /* each at most 2^32 - 1, and the first two are at most 1024 on every device */
+            return gpu_fail(-EINVAL, "%s: block.%c is %u, allowed are 1 to %u", kernel->name,
+                            axis_name[axis], launch->block[axis], device->block_max[axis]);
+        threads *=
+            launch->block
+                [axis]; /* each at most 2^32 - 1, and the first two are at most 1024 on every device */
         if (threads > device->info.block_threads_max)
             break;
     }
@@ -73,11 +80,12 @@ static int check_launch(const struct gpu_device *device, const struct gpu_kernel
     if (threads > threads_max)
         return gpu_fail(-EINVAL, "%s: more than %u threads per block", kernel->name, threads_max);
     if ((uint64_t)launch->shared_bytes + kernel->shared_bytes > device->info.shared_bytes_max)
-        return gpu_fail(-EINVAL, "%s: %u + %u bytes of shared memory, the device has %u per block", kernel->name,
-                        launch->shared_bytes, kernel->shared_bytes, device->info.shared_bytes_max);
+        return gpu_fail(-EINVAL, "%s: %u + %u bytes of shared memory, the device has %u per block",
+                        kernel->name, launch->shared_bytes, kernel->shared_bytes,
+                        device->info.shared_bytes_max);
     if (launch->args_bytes != kernel->args_bytes)
-        return gpu_fail(-EINVAL, "%s takes %u bytes of arguments, %u were given", kernel->name, kernel->args_bytes,
-                        launch->args_bytes);
+        return gpu_fail(-EINVAL, "%s takes %u bytes of arguments, %u were given", kernel->name,
+                        kernel->args_bytes, launch->args_bytes);
     if (launch->args == NULL && launch->args_bytes != 0)
         return gpu_fail(-EINVAL, "%s: no arguments given", kernel->name);
     return 0;
@@ -87,7 +95,8 @@ static int check_launch(const struct gpu_device *device, const struct gpu_kernel
 static uint64_t span_bytes(uint64_t pitch, uint64_t row_bytes, uint64_t rows)
 {
     uint64_t span;
-    if (__builtin_mul_overflow(pitch, rows - 1, &span) || __builtin_add_overflow(span, row_bytes, &span))
+    if (__builtin_mul_overflow(pitch, rows - 1, &span) ||
+        __builtin_add_overflow(span, row_bytes, &span))
         return UINT64_MAX;
     return span;
 }
@@ -144,7 +153,8 @@ int gpu_launch(struct gpu_queue *queue, struct gpu_kernel *kernel, const struct 
     if (error != 0)
         return error;
     if (!gpu_handle_is_live(kernel, GPU_HANDLE_KERNEL))
-        return gpu_fail(-EINVAL, "%s", kernel == NULL ? "no kernel given" : "the kernel's module is unloaded");
+        return gpu_fail(-EINVAL, "%s",
+                        kernel == NULL ? "no kernel given" : "the kernel's module is unloaded");
     struct gpu_device *device = queue->device;
     if (kernel->module->device != device)
         return gpu_fail(-EINVAL, "kernel %s belongs to %s, the queue to %s", kernel->name,
@@ -157,9 +167,9 @@ int gpu_launch(struct gpu_queue *queue, struct gpu_kernel *kernel, const struct 
     return device->ops->launch(queue, kernel, launch);
 }
 
-int gpu_copy_2d(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offset, uint64_t dst_pitch,
-                const struct gpu_buffer *src, uint64_t src_offset, uint64_t src_pitch, uint64_t row_bytes,
-                uint64_t rows)
+int gpu_copy_2d(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offset,
+                uint64_t dst_pitch, const struct gpu_buffer *src, uint64_t src_offset,
+                uint64_t src_pitch, uint64_t row_bytes, uint64_t rows)
 {
     int error = check_queue(queue);
     if (error == 0)
@@ -172,7 +182,8 @@ int gpu_copy_2d(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_of
         return gpu_fail(-EINVAL, "a copy of 0 bytes");
     if (rows > 1 && (dst_pitch < row_bytes || src_pitch < row_bytes))
         return gpu_fail(-EINVAL, "rows of %llu bytes overlap: the pitches are %llu and %llu",
-                        (unsigned long long)row_bytes, (unsigned long long)dst_pitch, (unsigned long long)src_pitch);
+                        (unsigned long long)row_bytes, (unsigned long long)dst_pitch,
+                        (unsigned long long)src_pitch);
     uint64_t dst_span = span_bytes(dst_pitch, row_bytes, rows);
     uint64_t src_span = span_bytes(src_pitch, row_bytes, rows);
     error = check_range(dst, "destination", dst_offset, dst_span);
@@ -182,16 +193,19 @@ int gpu_copy_2d(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_of
         return error;
     if (dst == src && dst_offset < src_offset + src_span && src_offset < dst_offset + dst_span)
         return gpu_fail(-EINVAL, "source and destination of the copy overlap");
-    return queue->device->ops->copy(queue, dst, dst_offset, dst_pitch, src, src_offset, src_pitch, row_bytes, rows);
+    return queue->device->ops->copy(queue, dst, dst_offset, dst_pitch, src, src_offset, src_pitch,
+                                    row_bytes, rows);
 }
 
-int gpu_copy(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offset, const struct gpu_buffer *src,
-             uint64_t src_offset, uint64_t size_bytes)
+int gpu_copy(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t dst_offset,
+             const struct gpu_buffer *src, uint64_t src_offset, uint64_t size_bytes)
 {
-    return gpu_copy_2d(queue, dst, dst_offset, size_bytes, src, src_offset, size_bytes, size_bytes, 1);
+    return gpu_copy_2d(queue, dst, dst_offset, size_bytes, src, src_offset, size_bytes, size_bytes,
+                       1);
 }
 
-int gpu_fill(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t offset, uint64_t size_bytes, uint32_t pattern)
+int gpu_fill(struct gpu_queue *queue, struct gpu_buffer *dst, uint64_t offset, uint64_t size_bytes,
+             uint32_t pattern)
 {
     int error = check_queue(queue);
     if (error == 0)
@@ -327,7 +341,8 @@ int gpu_timeline_wait(struct gpu_timeline *timeline, uint64_t value, uint64_t de
         return gpu_fail(-EINVAL, "the timeline is %s", timeline == NULL ? "missing" : "destroyed");
     int error = timeline->device->ops->timeline_wait(timeline, value, deadline_ns);
     if (error == -ETIMEDOUT)
-        return gpu_fail(error, "%s: the timeline is at %llu and has not reached %llu", timeline->device->info.name,
+        return gpu_fail(error, "%s: the timeline is at %llu and has not reached %llu",
+                        timeline->device->info.name,
                         (unsigned long long)timeline->device->ops->timeline_value(timeline),
                         (unsigned long long)value);
     if (error == -EIO)

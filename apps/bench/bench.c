@@ -8,11 +8,14 @@
 #include "apps/tensors.h"
 #include "gpu/compute.h"
 #include "kernel/kernel.h"
+#include "runtime/volume/volume.h"
 
-#define MEMORY_BYTES (UINT64_C(64) << 20) /* of each of two buffers: larger than most caches; less where memory is short */
+#define MEMORY_BYTES \
+    (UINT64_C(64) \
+     << 20) /* of each of two buffers: larger than most caches; less where memory is short */
 #define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
-#define LAUNCH_MAX 10000
-#define BATCH 100 /* launches per submit when counting launches per second */
+#define LAUNCH_MAX       10000
+#define BATCH            100 /* launches per submit when counting launches per second */
 
 static int compare(const void *a, const void *b)
 {
@@ -39,8 +42,8 @@ static int fail(struct job *job, int error)
 enum memory_work { MEMORY_FILL, MEMORY_COPY };
 
 /* Bytes per second: written by fills, read plus written by copies. */
-static int measure_memory(struct job *job, struct compute *compute, enum memory_work work, struct gpu_buffer *a,
-                          struct gpu_buffer *b, double seconds, double *rate)
+static int measure_memory(struct job *job, struct compute *compute, enum memory_work work,
+                          struct gpu_buffer *a, struct gpu_buffer *b, double seconds, double *rate)
 {
     uint64_t size = a->size_bytes, moved = 0, started_ns = time_ns();
     uint64_t end_ns = started_ns + (uint64_t)(seconds * 1e9);
@@ -53,13 +56,15 @@ static int measure_memory(struct job *job, struct compute *compute, enum memory_
         if (error == 0)
             error = compute_finish(compute);
         moved += work == MEMORY_FILL ? size : 2 * size;
-        job_progress(job, "memory", (time_ns() - started_ns) / NS_PER_MS, (end_ns - started_ns) / NS_PER_MS);
+        job_progress(job, "memory", (time_ns() - started_ns) / NS_PER_MS,
+                     (end_ns - started_ns) / NS_PER_MS);
     }
     *rate = (double)moved * 1e9 / (double)(time_ns() - started_ns + 1);
     return error != 0 ? fail(job, error) : 0;
 }
 
-static int bench_memory(struct job *job, struct compute *compute, double seconds, yyjson_mut_val **out)
+static int bench_memory(struct job *job, struct compute *compute, double seconds,
+                        yyjson_mut_val **out)
 {
     struct gpu_buffer *a = NULL, *b = NULL;
     uint64_t size = MEMORY_BYTES;
@@ -88,7 +93,8 @@ static int bench_memory(struct job *job, struct compute *compute, double seconds
     *out = yyjson_mut_obj(doc);
     bool is_good = yyjson_mut_obj_add_uint(doc, *out, "buffer_bytes", size);
     is_good &= yyjson_mut_obj_add_real(doc, *out, "fill_bytes_per_second", fill);
-    is_good &= yyjson_mut_obj_add_real(doc, *out, "copy_bytes_per_second", copy); /* read plus written */
+    is_good &=
+        yyjson_mut_obj_add_real(doc, *out, "copy_bytes_per_second", copy); /* read plus written */
     return is_good ? 0 : job_fail(job, -ENOMEM, NULL, "no memory for the result");
 }
 
@@ -101,7 +107,8 @@ static int launch_empty(struct compute *compute)
     return compute_launch(compute, "empty", 1, 1, 1, &nothing, sizeof(nothing));
 }
 
-static int bench_launch(struct job *job, struct compute *compute, double seconds, yyjson_mut_val **out)
+static int bench_launch(struct job *job, struct compute *compute, double seconds,
+                        yyjson_mut_val **out)
 {
     uint64_t *samples = calloc(LAUNCH_MAX, sizeof(*samples));
     if (samples == NULL)
@@ -134,11 +141,15 @@ static int bench_launch(struct job *job, struct compute *compute, double seconds
     }
     yyjson_mut_doc *doc = job_document(job);
     *out = yyjson_mut_obj(doc);
-    bool is_good = yyjson_mut_obj_add_uint(doc, *out, "latency_ns_median", bench_percentile(samples, count, 0.5));
-    is_good &= yyjson_mut_obj_add_uint(doc, *out, "latency_ns_best", bench_percentile(samples, count, 0.0));
-    is_good &= yyjson_mut_obj_add_uint(doc, *out, "latency_ns_p99", bench_percentile(samples, count, 0.99));
+    bool is_good = yyjson_mut_obj_add_uint(doc, *out, "latency_ns_median",
+                                           bench_percentile(samples, count, 0.5));
+    is_good &= yyjson_mut_obj_add_uint(doc, *out, "latency_ns_best",
+                                       bench_percentile(samples, count, 0.0));
+    is_good &= yyjson_mut_obj_add_uint(doc, *out, "latency_ns_p99",
+                                       bench_percentile(samples, count, 0.99));
     is_good &= yyjson_mut_obj_add_uint(doc, *out, "samples", count);
-    is_good &= yyjson_mut_obj_add_real(doc, *out, "launches_per_second", (double)launched / elapsed);
+    is_good &=
+        yyjson_mut_obj_add_real(doc, *out, "launches_per_second", (double)launched / elapsed);
     free(samples);
     return is_good ? 0 : job_fail(job, -ENOMEM, NULL, "no memory for the result");
 }
@@ -184,7 +195,10 @@ static int run(struct job *job)
     if (!(seconds >= 0.01 && seconds <= 60.0))
         return job_fail(job, -ERANGE, "seconds", "\"seconds\" must be from 0.01 to 60");
     int error = 0;
-    if (wanted(job, "nvme")) {
+    bool is_all = strcmp(job_string(job, "test"), "all") == 0;
+    if (is_all && disk_get(0) == NULL && !job_has_arg(job, "disk")) {
+        job_warn(job, "no disk was found: only device and memory are measured");
+    } else if (wanted(job, "nvme")) {
         yyjson_mut_val *disk = NULL;
         error = bench_disk(job, seconds, &disk);
         if (error == 0 && !yyjson_mut_obj_add_val(job_document(job), job_result(job), "nvme", disk))
@@ -197,7 +211,8 @@ static int run(struct job *job)
 
 static const char *const tests[] = {"all", "nvme", "memory", "launch", NULL};
 
-INGOT_APP(bench, "Measure a disk's reads, the device's memory and the launch of a kernel", run, APP_ON_DEVICE,
+INGOT_APP(bench, "Measure a disk's reads, the device's memory and the launch of a kernel", run,
+          APP_ON_DEVICE,
           ARG_STRING("test", "what to measure", .choices = tests, .fallback_string = "all"),
           ARG_STRING("disk", "which disk, such as nvme0n1; left out: the first", .length_max = 23),
           ARG_NUMBER("seconds", "for each measurement, 0.01 to 60", .fallback_number = 2.0));

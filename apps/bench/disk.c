@@ -14,9 +14,9 @@
 
 #define SEQUENTIAL_BYTES (UINT64_C(512) << 10) /* per read: as load does it */
 #define SEQUENTIAL_DEPTH 32
-#define RANDOM_BYTES UINT64_C(4096)
-#define SAMPLE_MAX 65536         /* latencies kept; later ones replace earlier ones */
-#define YIELD_NS (200 * NS_PER_US) /* how long others on this core may have to wait */
+#define RANDOM_BYTES     UINT64_C(4096)
+#define SAMPLE_MAX       65536             /* latencies kept; later ones replace earlier ones */
+#define YIELD_NS         (200 * NS_PER_US) /* how long others on this core may have to wait */
 
 struct pattern {
     const char *name;
@@ -58,7 +58,8 @@ static int submit(struct measurement *m, struct read *read)
     int error = disk_submit(&read->io);
     if (error != 0)
         read->io.done = true;
-    return error != 0 ? job_fail(m->job, error, "disk", "%s: %s", m->disk->name, read->io.reason) : 0;
+    return error != 0 ? job_fail(m->job, error, "disk", "%s: %s", m->disk->name, read->io.reason)
+                      : 0;
 }
 
 /* Look at every read once; put back to work what is done, until the deadline. Returns how many are in flight, or an error. */
@@ -76,8 +77,9 @@ static int look(struct measurement *m, bool goes_on)
             m->samples[m->completed++ % SAMPLE_MAX] = time_ns() - read->started_ns;
             read->started_ns = 0;
             if (read->io.error != 0 && error == 0)
-                error = job_fail(m->job, read->io.error, "disk", "%s: reading at byte %llu failed: %s", m->disk->name,
-                                 (unsigned long long)read->io.offset, read->io.reason);
+                error =
+                    job_fail(m->job, read->io.error, "disk", "%s: reading at byte %llu failed: %s",
+                             m->disk->name, (unsigned long long)read->io.offset, read->io.reason);
         }
         if (!goes_on || error != 0)
             continue;
@@ -92,7 +94,8 @@ static int measure(struct measurement *m, double seconds, uint64_t *elapsed_ns)
 {
     for (unsigned i = 0; i < m->pattern->depth; i++) {
         m->reads[i].io.done = true;
-        m->reads[i].segment = (struct dma_segment){dma_addr(m->memory + i * m->pattern->bytes), m->pattern->bytes};
+        m->reads[i].segment =
+            (struct dma_segment){dma_addr(m->memory + i * m->pattern->bytes), m->pattern->bytes};
     }
     uint64_t started_ns = time_ns(), now = started_ns, yielded_ns = started_ns;
     uint64_t end_ns = started_ns + (uint64_t)(seconds * 1e9);
@@ -105,7 +108,8 @@ static int measure(struct measurement *m, double seconds, uint64_t *elapsed_ns)
             yielded_ns = now;
             if (job_cancelled(m->job))
                 result = job_fail(m->job, -ECANCELED, NULL, "cancelled");
-            job_progress(m->job, m->pattern->name, (now - started_ns) / NS_PER_MS, (end_ns - started_ns) / NS_PER_MS);
+            job_progress(m->job, m->pattern->name, (now - started_ns) / NS_PER_MS,
+                         (end_ns - started_ns) / NS_PER_MS);
         }
     }
     *elapsed_ns = now - started_ns;
@@ -122,8 +126,8 @@ static int measure(struct measurement *m, double seconds, uint64_t *elapsed_ns)
     return result < 0 ? result : 0;
 }
 
-static int measure_pattern(struct job *job, struct disk *disk, const struct pattern *pattern, double seconds,
-                           yyjson_mut_val *out)
+static int measure_pattern(struct job *job, struct disk *disk, const struct pattern *pattern,
+                           double seconds, yyjson_mut_val *out)
 {
     struct measurement m = {
         .job = job,
@@ -152,9 +156,12 @@ static int measure_pattern(struct job *job, struct disk *disk, const struct patt
         is_good &= yyjson_mut_obj_add_uint(doc, entry, "read_bytes", pattern->bytes);
         is_good &= yyjson_mut_obj_add_real(doc, entry, "seconds", elapsed);
         is_good &= yyjson_mut_obj_add_real(doc, entry, "iops", (double)m.completed / elapsed);
-        is_good &= yyjson_mut_obj_add_real(doc, entry, "bytes_per_second", (double)(m.completed * pattern->bytes) / elapsed);
-        is_good &= yyjson_mut_obj_add_uint(doc, entry, "latency_ns_median", bench_percentile(m.samples, kept, 0.5));
-        is_good &= yyjson_mut_obj_add_uint(doc, entry, "latency_ns_p99", bench_percentile(m.samples, kept, 0.99));
+        is_good &= yyjson_mut_obj_add_real(doc, entry, "bytes_per_second",
+                                           (double)(m.completed * pattern->bytes) / elapsed);
+        is_good &= yyjson_mut_obj_add_uint(doc, entry, "latency_ns_median",
+                                           bench_percentile(m.samples, kept, 0.5));
+        is_good &= yyjson_mut_obj_add_uint(doc, entry, "latency_ns_p99",
+                                           bench_percentile(m.samples, kept, 0.99));
         if (!is_good)
             error = job_fail(job, -ENOMEM, NULL, "no memory for the result");
     }
@@ -185,12 +192,13 @@ int bench_disk(struct job *job, double seconds, yyjson_mut_val **out)
     const char *name = job_string(job, "disk");
     struct disk *disk = choose(name);
     if (disk == NULL)
-        return job_fail(job, -ENOENT, "disk", name != NULL ? "there is no disk \"%s\"" : "no disk was found%s",
-                        name != NULL ? name : "");
+        return job_fail(job, -ENOENT, "disk", "there is no disk %s",
+                        name != NULL ? name : "at all");
     yyjson_mut_doc *doc = job_document(job);
     *out = yyjson_mut_obj(doc);
-    int error = yyjson_mut_obj_add_strcpy(doc, *out, "disk", disk->name) ?
-                    0 : job_fail(job, -ENOMEM, NULL, "no memory for the result");
+    int error = yyjson_mut_obj_add_strcpy(doc, *out, "disk", disk->name)
+                    ? 0
+                    : job_fail(job, -ENOMEM, NULL, "no memory for the result");
     for (unsigned i = 0; i < ARRAY_COUNT(patterns) && error == 0; i++)
         error = measure_pattern(job, disk, &patterns[i], seconds, *out);
     return error;

@@ -23,7 +23,8 @@ static bool wait_ready(struct load_hashers *hashers, uint64_t number)
     }
 }
 
-static bool add(struct load_hashers *hashers, struct sha256 *sha, const uint8_t *data, uint64_t size_bytes)
+static bool add(struct load_hashers *hashers, struct sha256 *sha, const uint8_t *data,
+                uint64_t size_bytes)
 {
     while (size_bytes > 0) {
         uint64_t slice = min_u64(size_bytes, SLICE_BYTES);
@@ -66,7 +67,8 @@ static void hash_tensors(void *arg)
     const struct weights *weights = hashers->weights;
     struct sha256 sha;
     sha256_start(&sha);
-    uint32_t t = 0; /* the tensor whose bytes come next; they are in file order and do not overlap */
+    uint32_t t =
+        0; /* the tensor whose bytes come next; they are in file order and do not overlap */
     for (uint64_t number = 0; number < hashers->piece_count; number++) {
         if (!wait_ready(hashers, number))
             return end(hashers);
@@ -77,7 +79,8 @@ static void hash_tensors(void *arg)
             uint64_t tensor_end = tensor->file_offset + tensor->size_bytes;
             uint64_t from = tensor->file_offset > at ? tensor->file_offset : at;
             uint64_t to = min_u64(tensor_end, piece_end);
-            if (from < to && !add(hashers, &sha, piece->data + (from - piece->file_offset), to - from))
+            if (from < to &&
+                !add(hashers, &sha, piece->data + (from - piece->file_offset), to - from))
                 return end(hashers);
             if (tensor_end > piece_end)
                 break; /* goes on in the next piece */

@@ -33,7 +33,8 @@ static int parse(struct job *job, struct file *file, struct weights **weights)
     struct header_source source = {.job = job, .file = file};
     char reason[200] = "";
     job_progress(job, "reading the header", 0, file->info.size_bytes);
-    int error = weights_parse(read_header, &source, file->info.size_bytes, weights, reason, sizeof(reason));
+    int error =
+        weights_parse(read_header, &source, file->info.size_bytes, weights, reason, sizeof(reason));
     if (error == 0)
         return 0;
     const char *path = job_string(job, "file");
@@ -44,7 +45,8 @@ static int parse(struct job *job, struct file *file, struct weights **weights)
 
 /* ---- the report ------------------------------------------------------------------------------------------------ */
 
-static bool report_tensor(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct tensor *tensor, const uint8_t *digest)
+static bool report_tensor(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct tensor *tensor,
+                          const uint8_t *digest)
 {
     yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, list), *shape = yyjson_mut_arr(doc);
     bool is_good = yyjson_mut_obj_add_strcpy(doc, entry, "name", tensor->name);
@@ -62,7 +64,8 @@ static bool report_tensor(yyjson_mut_doc *doc, yyjson_mut_val *list, const struc
 }
 
 /* Fills in the result but for the handle, which comes last, when nothing can fail any more. */
-static int report(struct job *job, const struct model *model, const struct load_digests *digests, uint64_t elapsed_ns)
+static int report(struct job *job, const struct model *model, const struct load_digests *digests,
+                  uint64_t elapsed_ns)
 {
     yyjson_mut_doc *doc = job_document(job);
     yyjson_mut_val *result = job_result(job), *tensors = yyjson_mut_arr(doc);
@@ -72,16 +75,20 @@ static int report(struct job *job, const struct model *model, const struct load_
     double seconds = (double)elapsed_ns / 1e9;
     bool is_good = yyjson_mut_obj_add_strcpy(doc, result, "file", model->file);
     is_good &= yyjson_mut_obj_add_strcpy(doc, result, "device", info.name);
-    is_good &= yyjson_mut_obj_add_str(doc, result, "format", weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
+    is_good &= yyjson_mut_obj_add_str(doc, result, "format",
+                                      weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
     is_good &= yyjson_mut_obj_add_uint(doc, result, "bytes", weights->file_bytes);
     is_good &= yyjson_mut_obj_add_real(doc, result, "seconds", seconds);
-    is_good &= yyjson_mut_obj_add_real(doc, result, "bytes_per_second", (double)weights->file_bytes / seconds);
+    is_good &= yyjson_mut_obj_add_real(doc, result, "bytes_per_second",
+                                       (double)weights->file_bytes / seconds);
     is_good &= yyjson_mut_obj_add_str(doc, result, "verify", digests != NULL ? "sha256" : "none");
     is_good &= yyjson_mut_obj_add_val(doc, result, "sha256",
-                                      digests != NULL ? yyjson_mut_strcpy(doc, model->sha256) : yyjson_mut_null(doc));
+                                      digests != NULL ? yyjson_mut_strcpy(doc, model->sha256)
+                                                      : yyjson_mut_null(doc));
     is_good &= yyjson_mut_obj_add_uint(doc, result, "tensor_count", weights->tensor_count);
     for (uint32_t i = 0; i < weights->tensor_count; i++)
-        is_good &= report_tensor(doc, tensors, &weights->tensors[i], digests != NULL ? digests->tensor[i] : NULL);
+        is_good &= report_tensor(doc, tensors, &weights->tensors[i],
+                                 digests != NULL ? digests->tensor[i] : NULL);
     is_good &= yyjson_mut_obj_add_val(doc, result, "tensors", tensors);
     return is_good ? 0 : job_fail(job, -ENOMEM, NULL, "no memory for the result");
 }
@@ -93,8 +100,10 @@ static int check_digest(struct job *job, struct model *model, const struct load_
     sha256_hex(digests->file, model->sha256);
     const char *expected = job_string(job, "sha256");
     if (expected != NULL && strcmp(expected, model->sha256) != 0)
-        return job_fail(job, -EUCLEAN, "sha256", "the file's SHA-256 is %s, not the expected one: it is damaged, or another file",
-                        model->sha256);
+        return job_fail(
+            job, -EUCLEAN, "sha256",
+            "the file's SHA-256 is %s, not the expected one: it is damaged, or another file",
+            model->sha256);
     return 0;
 }
 
@@ -106,17 +115,21 @@ static int load(struct job *job, struct file *file, struct weights **header)
     struct model model = {.device = device, .weights = weights};
     snprintf(model.file, sizeof(model.file), "%s", job_string(job, "file"));
 
-    bool is_verified = job_has_arg(job, "sha256") || strcmp(job_string(job, "verify"), "sha256") == 0;
+    bool is_verified =
+        job_has_arg(job, "sha256") || strcmp(job_string(job, "verify"), "sha256") == 0;
     struct load_digests digests = {.tensor = NULL};
     if (is_verified) {
         digests.tensor = calloc(weights->tensor_count + 1, SHA256_BYTES);
         if (digests.tensor == NULL)
-            return job_fail(job, -ENOMEM, NULL, "no memory for the digests of %u tensors", weights->tensor_count);
+            return job_fail(job, -ENOMEM, NULL, "no memory for the digests of %u tensors",
+                            weights->tensor_count);
     }
     uint64_t buffer_bytes = align_up(file->info.size_bytes, file->volume->disk->block_bytes);
     int error = gpu_alloc(device, GPU_MEMORY_VRAM, buffer_bytes, &model.buffer);
     if (error != 0) {
-        job_fail(job, error, "file", "the file has %llu bytes, too many for the device: %s; unload a model or choose a smaller one",
+        job_fail(job, error, "file",
+                 "the file has %llu bytes, too many for the device: %s; unload a model or choose a "
+                 "smaller one",
                  (unsigned long long)file->info.size_bytes, gpu_error());
         goto free_digests;
     }
@@ -133,8 +146,9 @@ static int load(struct job *job, struct file *file, struct weights **header)
     char handle[24];
     error = model_add(&model, handle);
     if (error != 0) {
-        job_fail(job, error, NULL, error == -ENOSPC ? "64 models are loaded, which is the limit; unload one" :
-                                                      "no memory to enter the model");
+        job_fail(job, error, NULL,
+                 error == -ENOSPC ? "64 models are loaded, which is the limit; unload one"
+                                  : "no memory to enter the model");
         goto free_buffer;
     }
     *header = NULL;
@@ -171,8 +185,12 @@ static int run(struct job *job)
 
 static const char *const verify_choices[] = {"none", "sha256", NULL};
 
-INGOT_APP(load, "Load a weight file (safetensors, GGUF) from a disk into a device's memory", run, APP_ON_DEVICE,
-          ARG_STRING("file", "which file, such as nvme0n1p1:/model.safetensors", .is_required = true, .length_max = 511),
-          ARG_STRING("verify", "sha256: hash the file and every tensor while loading", .choices = verify_choices,
-                     .fallback_string = "none"),
-          ARG_STRING("sha256", "the file's expected SHA-256 in hexadecimal: another one fails the job", .length_max = 64));
+INGOT_APP(load, "Load a weight file (safetensors, GGUF) from a disk into a device's memory", run,
+          APP_ON_DEVICE,
+          ARG_STRING("file", "which file, such as nvme0n1p1:/model.safetensors",
+                     .is_required = true, .length_max = 511),
+          ARG_STRING("verify", "sha256: hash the file and every tensor while loading",
+                     .choices = verify_choices, .fallback_string = "none"),
+          ARG_STRING("sha256",
+                     "the file's expected SHA-256 in hexadecimal: another one fails the job",
+                     .length_max = 64));

@@ -14,9 +14,9 @@
 
 /* 16 MiB in flight: at 7 GB/s that is 2 ms' worth, far more than a drive's latency. A piece is what QEMU's and many drives'
  * controllers take in one command (MDTS 512 KiB). */
-#define SLOT_COUNT 32
+#define SLOT_COUNT      32
 #define PIECE_BYTES_MAX (UINT64_C(512) << 10)
-#define SEGMENT_MAX 16 /* runs of device memory that one piece may fall into */
+#define SEGMENT_MAX     16 /* runs of device memory that one piece may fall into */
 
 struct slot {
     struct load_piece piece;
@@ -85,13 +85,17 @@ static int submit_next(struct stream *stream)
     struct slot *slot = &stream->slots[stream->submitted % SLOT_COUNT];
     const struct file_extent *extent = &stream->file->extents[stream->extent];
     struct disk *disk = stream->file->volume->disk;
-    uint64_t read_bytes = min_u64(extent->size_bytes - stream->extent_offset, PIECE_BYTES_MAX); /* whole blocks */
+    uint64_t read_bytes =
+        min_u64(extent->size_bytes - stream->extent_offset, PIECE_BYTES_MAX); /* whole blocks */
     struct gpu_buffer *target = stream->staging != NULL ? stream->staging : stream->buffer;
-    uint64_t target_offset = stream->staging != NULL ? stream->submitted % SLOT_COUNT * PIECE_BYTES_MAX : stream->file_offset;
+    uint64_t target_offset = stream->staging != NULL
+                                 ? stream->submitted % SLOT_COUNT * PIECE_BYTES_MAX
+                                 : stream->file_offset;
 
     unsigned segment_count = segments_of(target, target_offset, read_bytes, slot->segments);
     if (segment_count == 0)
-        return job_fail(stream->job, -EIO, "device", "the disk cannot reach the device's memory at byte %llu",
+        return job_fail(stream->job, -EIO, "device",
+                        "the disk cannot reach the device's memory at byte %llu",
                         (unsigned long long)target_offset);
     slot->piece = (struct load_piece){
         .data = target->cpu != NULL ? (const uint8_t *)target->cpu + target_offset : NULL,
@@ -142,7 +146,8 @@ static int advance(struct stream *stream)
         if (!slot->io.done)
             break;
         if (slot->io.error != 0)
-            return job_fail(stream->job, slot->io.error, "file", "reading at byte %llu of the file failed: %s",
+            return job_fail(stream->job, slot->io.error, "file",
+                            "reading at byte %llu of the file failed: %s",
                             (unsigned long long)slot->piece.file_offset, slot->io.reason);
         int error = stream->staging != NULL ? copy_to_device(stream, slot) : 0;
         if (error != 0)
@@ -153,8 +158,10 @@ static int advance(struct stream *stream)
             event_signal(&stream->hashers->event);
         }
     }
-    uint64_t hashed = stream->hashers != NULL ? load_hashers_done(stream->hashers) : stream->readable;
-    uint64_t copied = stream->staging != NULL ? gpu_timeline_value(stream->copied) : stream->readable;
+    uint64_t hashed =
+        stream->hashers != NULL ? load_hashers_done(stream->hashers) : stream->readable;
+    uint64_t copied =
+        stream->staging != NULL ? gpu_timeline_value(stream->copied) : stream->readable;
     while (stream->freed < stream->readable && stream->freed < hashed && stream->freed < copied) {
         stream->bytes_freed += stream->slots[stream->freed % SLOT_COUNT].piece.size_bytes;
         stream->freed++;
@@ -172,7 +179,8 @@ static int run(struct stream *stream)
     while (stream->freed < stream->piece_count) {
         if (job_cancelled(stream->job))
             return job_fail(stream->job, -ECANCELED, NULL, "cancelled");
-        while (stream->submitted < stream->piece_count && stream->submitted - stream->freed < SLOT_COUNT) {
+        while (stream->submitted < stream->piece_count &&
+               stream->submitted - stream->freed < SLOT_COUNT) {
             int error = submit_next(stream);
             if (error != 0)
                 return error;
@@ -211,8 +219,8 @@ static int stage(struct stream *stream)
     return error != 0 ? job_fail_gpu(stream->job, error) : 0;
 }
 
-int load_stream(struct job *job, struct file *file, const struct weights *weights, struct gpu_buffer *buffer,
-                struct load_digests *digests)
+int load_stream(struct job *job, struct file *file, const struct weights *weights,
+                struct gpu_buffer *buffer, struct load_digests *digests)
 {
     struct stream stream = {
         .job = job,
@@ -233,9 +241,11 @@ int load_stream(struct job *job, struct file *file, const struct weights *weight
     if (stream.slots == NULL)
         return job_fail(job, -ENOMEM, NULL, "no memory for the reads in flight");
     if (!buffer->is_dma_ready)
-        job_warn(job, "the disk cannot reach the device's memory: the file goes through host memory");
+        job_warn(job,
+                 "the disk cannot reach the device's memory: the file goes through host memory");
     else if (digests != NULL && buffer->cpu == NULL)
-        job_warn(job, "the CPU that hashes cannot see the device's memory: the file goes through host memory");
+        job_warn(job, "the CPU that hashes cannot see the device's memory: the file goes through "
+                      "host memory");
     if (!buffer->is_dma_ready || (digests != NULL && buffer->cpu == NULL))
         error = stage(&stream);
     if (error == 0 && digests != NULL) {

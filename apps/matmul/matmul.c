@@ -16,7 +16,7 @@
 struct product {
     struct job *job;
     struct compute compute;
-    struct model *model;                 /* NULL: random matrices */
+    struct model *model; /* NULL: random matrices */
     struct compute_matrix a, b, c;
     struct gpu_buffer *owned_a, *owned_b, *owned_c; /* what is to be freed */
 };
@@ -30,26 +30,30 @@ static int fail(struct product *product, int error, const char *field, const cha
 
 /* ---- operands -------------------------------------------------------------------------------------------------- */
 
-static int random_matrix(struct product *product, const char *name, uint32_t rows, uint32_t columns, uint64_t seed,
-                         struct compute_matrix *out, struct gpu_buffer **owned)
+static int random_matrix(struct product *product, const char *name, uint32_t rows, uint32_t columns,
+                         uint64_t seed, struct compute_matrix *out, struct gpu_buffer **owned)
 {
     uint64_t count = (uint64_t)rows * columns; /* at most 2^32 */
     int error = gpu_alloc(product->compute.device, GPU_MEMORY_VRAM, count * sizeof(float), owned);
     if (error == 0)
-        error = compute_random(&product->compute, (struct compute_span){*owned, 0}, count, seed, -1.0f, 1.0f);
-    *out = (struct compute_matrix){.at = {*owned, 0}, .rows = rows, .columns = columns, .stride = columns};
+        error = compute_random(&product->compute, (struct compute_span){*owned, 0}, count, seed,
+                               -1.0f, 1.0f);
+    *out = (struct compute_matrix){
+        .at = {*owned, 0}, .rows = rows, .columns = columns, .stride = columns};
     return error != 0 ? fail(product, error, NULL, name) : 0;
 }
 
-static int tensor_matrix(struct product *product, const char *field, bool is_transposed, struct compute_matrix *out,
-                         struct gpu_buffer **owned)
+static int tensor_matrix(struct product *product, const char *field, bool is_transposed,
+                         struct compute_matrix *out, struct gpu_buffer **owned)
 {
     const char *name = job_string(product->job, field);
     const struct tensor *tensor = weights_find(product->model->weights, name);
     if (tensor == NULL)
-        return job_fail(product->job, -ENOENT, field, "model %s has no tensor \"%s\"", product->model->handle, name);
+        return job_fail(product->job, -ENOENT, field, "model %s has no tensor \"%s\"",
+                        product->model->handle, name);
     if (tensor->dimension_count != 2 || tensor->shape[0] == 0 || tensor->shape[1] == 0)
-        return job_fail(product->job, -EINVAL, field, "tensor %s is no matrix: it has %u dimensions, or is empty", name,
+        return job_fail(product->job, -EINVAL, field,
+                        "tensor %s is no matrix: it has %u dimensions, or is empty", name,
                         tensor->dimension_count);
     if (tensor->shape[0] > UINT32_MAX || tensor->shape[1] > UINT32_MAX)
         return job_fail(product->job, -ERANGE, field, "tensor %s is too large a matrix", name);
@@ -71,10 +75,11 @@ static int tensor_matrix(struct product *product, const char *field, bool is_tra
         return job_fail(product->job, -ERANGE, field, "tensor %s is too large a matrix", name);
     int error = gpu_alloc(product->compute.device, GPU_MEMORY_VRAM, bytes, owned);
     if (error == 0)
-        error = compute_dequant(&product->compute, type, out->at, tensor->size_bytes, (struct compute_span){*owned, 0},
-                                tensor->element_count);
+        error = compute_dequant(&product->compute, type, out->at, tensor->size_bytes,
+                                (struct compute_span){*owned, 0}, tensor->element_count);
     if (error == -ENOENT)
-        return job_fail(product->job, -ENOTSUP, field, "tensor %s is of type %s, which no kernel converts to F32", name,
+        return job_fail(product->job, -ENOTSUP, field,
+                        "tensor %s is of type %s, which no kernel converts to F32", name,
                         weights_type_info(tensor->type)->name);
     if (error != 0)
         return fail(product, error, field, name);
@@ -85,7 +90,8 @@ static int tensor_matrix(struct product *product, const char *field, bool is_tra
 static int random_operands(struct product *product)
 {
     struct job *job = product->job;
-    uint32_t m = (uint32_t)job_uint(job, "m"), n = (uint32_t)job_uint(job, "n"), k = (uint32_t)job_uint(job, "k");
+    uint32_t m = (uint32_t)job_uint(job, "m"), n = (uint32_t)job_uint(job, "n"),
+             k = (uint32_t)job_uint(job, "k");
     uint64_t seed = job_uint(job, "seed");
     int error = random_matrix(product, "A", m, k, seed, &product->a, &product->owned_a);
     if (error == 0)
@@ -99,16 +105,22 @@ static int tensor_operands(struct product *product)
     static const char *const sizes[] = {"m", "n", "k", "seed"};
     for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
         if (job_has_arg(job, sizes[i]))
-            return job_fail(job, -EINVAL, sizes[i], "\"%s\" is for random matrices; the tensors have their own sizes", sizes[i]);
+            return job_fail(job, -EINVAL, sizes[i],
+                            "\"%s\" is for random matrices; the tensors have their own sizes",
+                            sizes[i]);
     }
     if (!job_has_arg(job, "a") || !job_has_arg(job, "b"))
-        return job_fail(job, -EINVAL, job_has_arg(job, "a") ? "b" : "a", "with a model, \"a\" and \"b\" name its tensors");
-    int error = tensor_matrix(product, "a", job_bool(job, "transpose_a"), &product->a, &product->owned_a);
+        return job_fail(job, -EINVAL, job_has_arg(job, "a") ? "b" : "a",
+                        "with a model, \"a\" and \"b\" name its tensors");
+    int error =
+        tensor_matrix(product, "a", job_bool(job, "transpose_a"), &product->a, &product->owned_a);
     if (error == 0)
-        error = tensor_matrix(product, "b", job_bool(job, "transpose_b"), &product->b, &product->owned_b);
+        error = tensor_matrix(product, "b", job_bool(job, "transpose_b"), &product->b,
+                              &product->owned_b);
     if (error == 0 && product->a.columns != product->b.rows)
-        error = job_fail(job, -EINVAL, "b", "A is %u x %u and B is %u x %u: A's columns must be as many as B's rows; "
-                                            "transpose_a and transpose_b turn them",
+        error = job_fail(job, -EINVAL, "b",
+                         "A is %u x %u and B is %u x %u: A's columns must be as many as B's rows; "
+                         "transpose_a and transpose_b turn them",
                          product->a.rows, product->a.columns, product->b.rows, product->b.columns);
     return error;
 }
@@ -125,11 +137,14 @@ static int multiply(struct product *product)
 {
     struct compute *compute = &product->compute;
     struct compute_matrix *c = &product->c;
-    *c = (struct compute_matrix){.rows = product->a.rows, .columns = product->b.columns, .stride = product->b.columns};
+    *c = (struct compute_matrix){
+        .rows = product->a.rows, .columns = product->b.columns, .stride = product->b.columns};
     uint64_t count = (uint64_t)c->rows * c->columns;
     if (count > UINT64_MAX / 8)
-        return job_fail(product->job, -ERANGE, NULL, "the product is %u x %u, too large", c->rows, c->columns);
-    int error = gpu_alloc(compute->device, GPU_MEMORY_VRAM, count * sizeof(float), &product->owned_c);
+        return job_fail(product->job, -ERANGE, NULL, "the product is %u x %u, too large", c->rows,
+                        c->columns);
+    int error =
+        gpu_alloc(compute->device, GPU_MEMORY_VRAM, count * sizeof(float), &product->owned_c);
     if (error != 0)
         return fail(product, error, NULL, "C");
     c->at = (struct compute_span){product->owned_c, 0};
@@ -177,11 +192,13 @@ static int run(struct job *job)
 {
     struct product product = {.job = job};
     if (!job_has_arg(job, "model") && (job_has_arg(job, "a") || job_has_arg(job, "b")))
-        return job_fail(job, -EINVAL, "model", "\"a\" and \"b\" name tensors of a loaded model: \"model\" must say which");
+        return job_fail(job, -EINVAL, "model",
+                        "\"a\" and \"b\" name tensors of a loaded model: \"model\" must say which");
     if (job_has_arg(job, "model")) {
         product.model = model_acquire(job_string(job, "model"));
         if (product.model == NULL)
-            return job_fail(job, -ENOENT, "model", "model %s was unloaded meanwhile", job_string(job, "model"));
+            return job_fail(job, -ENOENT, "model", "model %s was unloaded meanwhile",
+                            job_string(job, "model"));
     }
     int error = compute_open(&product.compute, job_device(job));
     if (error != 0) {
@@ -202,12 +219,16 @@ static int run(struct job *job)
     return error;
 }
 
-INGOT_APP(matmul, "C = A x B, for tensors of a loaded model or for seeded random matrices", run, APP_ON_DEVICE,
+INGOT_APP(matmul, "C = A x B, for tensors of a loaded model or for seeded random matrices", run,
+          APP_ON_DEVICE,
           ARG_UINT("m", "rows of A", .minimum = 1, .maximum = SIZE_MAX_EACH, .fallback_uint = 1024),
-          ARG_UINT("n", "columns of B", .minimum = 1, .maximum = SIZE_MAX_EACH, .fallback_uint = 1024),
-          ARG_UINT("k", "columns of A, rows of B", .minimum = 1, .maximum = SIZE_MAX_EACH, .fallback_uint = 1024),
+          ARG_UINT("n", "columns of B", .minimum = 1, .maximum = SIZE_MAX_EACH,
+                   .fallback_uint = 1024),
+          ARG_UINT("k", "columns of A, rows of B", .minimum = 1, .maximum = SIZE_MAX_EACH,
+                   .fallback_uint = 1024),
           ARG_UINT("seed", "of the random matrices, uniform in [-1, 1)", .fallback_uint = 0),
-          ARG_STRING("model", "instead of random matrices: tensors of this model", .length_max = 23, .names_model = true),
+          ARG_STRING("model", "instead of random matrices: tensors of this model", .length_max = 23,
+                     .names_model = true),
           ARG_STRING("a", "the model's tensor that is A", .length_max = 1023),
           ARG_STRING("b", "the model's tensor that is B", .length_max = 1023),
           ARG_BOOL("transpose_a", "A is the transpose of the tensor"),

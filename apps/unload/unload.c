@@ -9,11 +9,14 @@ static int run(struct job *job)
     const char *handle = job_string(job, "model");
     int error = model_remove(handle);
     if (error == -EBUSY)
-        return job_fail(job, error, "model", "model %s is in use by a running job; wait for it or cancel it", handle);
+        return job_fail(job, error, "model",
+                        "model %s is in use by a running job; wait for it or cancel it", handle);
     if (error != 0)
-        return job_fail(job, error, "model", "no model \"%s\" is loaded; /v1/models lists them", handle);
+        return job_fail(job, error, "model", "no model \"%s\" is loaded; /v1/models lists them",
+                        handle);
     if (!yyjson_mut_obj_add_strcpy(job_document(job), job_result(job), "model", handle))
-        return job_fail(job, -ENOMEM, NULL, "the model is unloaded, but there is no memory for the result");
+        return job_fail(job, -ENOMEM, NULL,
+                        "the model is unloaded, but there is no memory for the result");
     return 0;
 }
 

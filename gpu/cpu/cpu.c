@@ -34,7 +34,8 @@ static int cpu_buffer_alloc(struct gpu_buffer *buffer)
     struct memory_stats stats;
     memory_stats(&stats);
     if (buffer->size_bytes > UINT64_MAX - 2 * PAGE_SIZE)
-        return gpu_fail(-ENOMEM, "cpu0: %llu bytes asked for", (unsigned long long)buffer->size_bytes);
+        return gpu_fail(-ENOMEM, "cpu0: %llu bytes asked for",
+                        (unsigned long long)buffer->size_bytes);
     uint64_t size_bytes = align_up(buffer->size_bytes, PAGE_SIZE);
     uint64_t available = stats.free_bytes > RESERVE_BYTES ? stats.free_bytes - RESERVE_BYTES : 0;
     if (stats.largest_bytes < available)
@@ -56,7 +57,8 @@ static void cpu_buffer_free(struct gpu_buffer *buffer)
     atomic_fetch_sub(&cpu_device.memory_used, size_bytes);
 }
 
-static uint64_t cpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64_t *run_bytes)
+static uint64_t cpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset,
+                               uint64_t *run_bytes)
 {
     *run_bytes = buffer->size_bytes - offset;
     return dma_addr((const uint8_t *)buffer->cpu + offset);
@@ -68,7 +70,8 @@ void cpu_kernels_use(const struct cpu_kernel_entry *table)
 {
     kernels = table;
     /* Those that were looked up before move over as well. */
-    for (struct gpu_kernel *known = cpu_device.base.builtin->kernels; known != NULL; known = known->next) {
+    for (struct gpu_kernel *known = cpu_device.base.builtin->kernels; known != NULL;
+         known = known->next) {
         for (const struct cpu_kernel_entry *entry = kernels; entry->name != NULL; entry++) {
             if (strcmp(entry->name, known->name) == 0)
                 ((struct cpu_kernel *)known)->function = entry->function;
@@ -175,17 +178,21 @@ int gpu_cpu_start(void)
         .info =
             {
                 .name = "cpu0",
-                .memory_bytes = stats.free_bytes > RESERVE_BYTES ? stats.free_bytes - RESERVE_BYTES : 0,
+                .memory_bytes =
+                    stats.free_bytes > RESERVE_BYTES ? stats.free_bytes - RESERVE_BYTES : 0,
                 .multiprocessors = cpu_device.worker_count,
                 .block_threads_max = KERNEL_BLOCK_THREADS_MAX,
                 .shared_bytes_max = 0, /* kernels declare theirs; nothing is dynamic here */
-                .grid_max = {0x7fffffff, 65535, 65535}, /* as on NVIDIA GPUs, so that a launch is good on both */
+                .grid_max = {0x7fffffff, 65535,
+                             65535}, /* as on NVIDIA GPUs, so that a launch is good on both */
                 .is_usable = true,
             },
         .block_max = {KERNEL_BLOCK_THREADS_MAX, 1, 1},
     };
-    snprintf(cpu_device.base.info.model, sizeof(cpu_device.base.info.model), "%s", cpu_features()->brand);
-    snprintf(cpu_device.base.info.architecture, sizeof(cpu_device.base.info.architecture), "%s", instruction_set);
+    snprintf(cpu_device.base.info.model, sizeof(cpu_device.base.info.model), "%s",
+             cpu_features()->brand);
+    snprintf(cpu_device.base.info.architecture, sizeof(cpu_device.base.info.architecture), "%s",
+             instruction_set);
 
     if (gpu_module_add_builtin(&cpu_device.base) == NULL)
         return -ENOMEM;

@@ -6,8 +6,8 @@
 #include "gpu/cpu/cpu.h"
 #include "gpu/kernels/kernels.h"
 
-#define DECLARE_SSE2(name, args) kernel_function kernel_##name##_sse2;
-#define DECLARE_AVX2(name, args) kernel_function kernel_##name##_avx2;
+#define DECLARE_SSE2(name, args)   kernel_function kernel_##name##_sse2;
+#define DECLARE_AVX2(name, args)   kernel_function kernel_##name##_avx2;
 #define DECLARE_AVX512(name, args) kernel_function kernel_##name##_avx512;
 KERNEL_LIST(DECLARE_SSE2)
 KERNEL_LIST(DECLARE_AVX2)
@@ -16,8 +16,8 @@ KERNEL_LIST(DECLARE_AVX512)
 #define CHECK_ARGS(name, args) static_assert(sizeof(struct args) <= CPU_ARGS_BYTES_MAX, #name);
 KERNEL_LIST(CHECK_ARGS)
 
-#define ENTRY_SSE2(name, args) {#name, kernel_##name##_sse2, sizeof(struct args)},
-#define ENTRY_AVX2(name, args) {#name, kernel_##name##_avx2, sizeof(struct args)},
+#define ENTRY_SSE2(name, args)   {#name, kernel_##name##_sse2, sizeof(struct args)},
+#define ENTRY_AVX2(name, args)   {#name, kernel_##name##_avx2, sizeof(struct args)},
 #define ENTRY_AVX512(name, args) {#name, kernel_##name##_avx512, sizeof(struct args)},
 static const struct cpu_kernel_entry sse2[] = {KERNEL_LIST(ENTRY_SSE2){NULL, NULL, 0}};
 static const struct cpu_kernel_entry avx2[] = {KERNEL_LIST(ENTRY_AVX2){NULL, NULL, 0}};

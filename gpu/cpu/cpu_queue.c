@@ -9,9 +9,11 @@
 
 #include "gpu/cpu/cpu.h"
 
-#define RING_TIMEOUT_NS (30 * NS_PER_S) /* a ring that stays full for so long waits for something that never comes */
-#define COPY_CHUNK_BYTES (UINT64_C(256) << 10) /* a fraction of L2, and well under a millisecond's work */
-#define CHUNKS_PER_WORKER 16                   /* of a launch: small enough to even out, large enough to be cheap */
+#define RING_TIMEOUT_NS \
+    (30 * NS_PER_S) /* a ring that stays full for so long waits for something that never comes */
+#define COPY_CHUNK_BYTES \
+    (UINT64_C(256) << 10)    /* a fraction of L2, and well under a millisecond's work */
+#define CHUNKS_PER_WORKER 16 /* of a launch: small enough to even out, large enough to be cheap */
 
 /* ---- queues ---------------------------------------------------------------------------------------------------- */
 
@@ -24,7 +26,8 @@ int cpu_queue_create(struct gpu_queue *base)
             continue;
         queue->slot = slot;
         unsigned slots = atomic_load(&cpu_device.queue_slots);
-        while (slots < slot + 1 && !atomic_compare_exchange_weak(&cpu_device.queue_slots, &slots, slot + 1))
+        while (slots < slot + 1 &&
+               !atomic_compare_exchange_weak(&cpu_device.queue_slots, &slots, slot + 1))
             ;
         return 0;
     }
@@ -48,9 +51,11 @@ void cpu_queue_destroy(struct gpu_queue *base)
 {
     struct cpu_queue *queue = (struct cpu_queue *)base;
     if (wait_completed(queue, atomic_load(&queue->submitted), time_ns() + RING_TIMEOUT_NS) != 0) {
-        log_warn("cpu0: a queue is destroyed whose commands wait for a timeline that nobody raises; they are dropped");
+        log_warn("cpu0: a queue is destroyed whose commands wait for a timeline that nobody "
+                 "raises; they are dropped");
         cpu_queue_cancel(base);
-        wait_completed(queue, atomic_load(&queue->submitted), DEADLINE_NEVER); /* what runs is a chunk per worker */
+        wait_completed(queue, atomic_load(&queue->submitted),
+                       DEADLINE_NEVER); /* what runs is a chunk per worker */
     }
     atomic_store(&cpu_device.queue[queue->slot], NULL);
     while (atomic_load(&cpu_device.queue_users[queue->slot]) != 0)
@@ -94,7 +99,8 @@ static struct cpu_command *next_command(struct cpu_queue *queue, int *error)
 {
     if (queue->recorded - atomic_load(&queue->completed) == CPU_QUEUE_DEPTH) {
         cpu_submit(&queue->base);
-        if (wait_completed(queue, queue->recorded - CPU_QUEUE_DEPTH + 1, time_ns() + RING_TIMEOUT_NS) != 0) {
+        if (wait_completed(queue, queue->recorded - CPU_QUEUE_DEPTH + 1,
+                           time_ns() + RING_TIMEOUT_NS) != 0) {
             *error = gpu_fail(-EAGAIN, "cpu0: the queue's %d places stay taken", CPU_QUEUE_DEPTH);
             return NULL;
         }
@@ -129,15 +135,17 @@ int cpu_launch(struct gpu_queue *base, struct gpu_kernel *kernel, const struct g
     command->launch.threads = launch->block[0];
     memcpy(command->launch.args, launch->args, launch->args_bytes);
     uint64_t blocks; /* at most 2^31 * 2^16 * 2^16 */
-    if (__builtin_mul_overflow((uint64_t)launch->grid[0] * launch->grid[1], launch->grid[2], &blocks))
+    if (__builtin_mul_overflow((uint64_t)launch->grid[0] * launch->grid[1], launch->grid[2],
+                               &blocks))
         return gpu_fail(-EINVAL, "%s: more than 2^64 blocks", kernel->name);
     set_chunks(command, blocks, blocks / (cpu_device.worker_count * CHUNKS_PER_WORKER));
     queue->recorded++;
     return 0;
 }
 
-int cpu_copy(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t dst_offset, uint64_t dst_pitch,
-             const struct gpu_buffer *src, uint64_t src_offset, uint64_t src_pitch, uint64_t row_bytes, uint64_t rows)
+int cpu_copy(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t dst_offset,
+             uint64_t dst_pitch, const struct gpu_buffer *src, uint64_t src_offset,
+             uint64_t src_pitch, uint64_t row_bytes, uint64_t rows)
 {
     struct cpu_queue *queue = (struct cpu_queue *)base;
     int error = 0;
@@ -160,7 +168,8 @@ int cpu_copy(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t dst_offset
     return 0;
 }
 
-int cpu_fill(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t offset, uint64_t size_bytes, uint32_t pattern)
+int cpu_fill(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t offset, uint64_t size_bytes,
+             uint32_t pattern)
 {
     struct cpu_queue *queue = (struct cpu_queue *)base;
     int error = 0;
@@ -175,7 +184,8 @@ int cpu_fill(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t offset, ui
     return 0;
 }
 
-static int record_sync(struct gpu_queue *base, enum cpu_command_kind kind, struct gpu_timeline *timeline, uint64_t value)
+static int record_sync(struct gpu_queue *base, enum cpu_command_kind kind,
+                       struct gpu_timeline *timeline, uint64_t value)
 {
     struct cpu_queue *queue = (struct cpu_queue *)base;
     int error = 0;

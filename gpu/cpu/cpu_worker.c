@@ -12,15 +12,17 @@
 
 /* Kernels keep their shared memory and private variables on this stack: sgemm's are the largest, about 320 KiB. */
 #define WORKER_STACK_BYTES (640 * 1024)
-#define YIELD_AFTER_NS (500 * NS_PER_US)
-#define SPIN_NS (20 * NS_PER_US) /* look on for this long before sleeping: a wake-up from sleep costs more */
+#define YIELD_AFTER_NS     (500 * NS_PER_US)
+#define SPIN_NS \
+    (20 * NS_PER_US) /* look on for this long before sleeping: a wake-up from sleep costs more */
 
 void cpu_queue_advance(struct cpu_queue *queue)
 {
     bool has_started = false, has_completed = false;
     uint64_t flags = spin_lock(&queue->lock);
     uint64_t number;
-    while (!atomic_load(&queue->is_running) && (number = atomic_load(&queue->completed)) != atomic_load(&queue->submitted)) {
+    while (!atomic_load(&queue->is_running) &&
+           (number = atomic_load(&queue->completed)) != atomic_load(&queue->submitted)) {
         struct cpu_command *command = &queue->ring[number % CPU_QUEUE_DEPTH];
         if (atomic_load(&queue->base.status) == 0) { /* else: drop */
             if (command->kind == CPU_WAIT) {
@@ -58,8 +60,8 @@ static void yield_when_due(uint64_t *since_ns)
     *since_ns = time_ns();
 }
 
-static void run_blocks(const struct cpu_command *command, uint64_t begin, uint64_t end, const _Atomic int *status,
-                       uint64_t *since_ns)
+static void run_blocks(const struct cpu_command *command, uint64_t begin, uint64_t end,
+                       const _Atomic int *status, uint64_t *since_ns)
 {
     const uint32_t *grid = command->launch.grid;
     struct kernel_block block = {
@@ -83,7 +85,8 @@ static void run_blocks(const struct cpu_command *command, uint64_t begin, uint64
     }
 }
 
-static void run_chunk(const struct cpu_command *command, uint32_t chunk, const _Atomic int *status, uint64_t *since_ns)
+static void run_chunk(const struct cpu_command *command, uint32_t chunk, const _Atomic int *status,
+                      uint64_t *since_ns)
 {
     uint64_t begin = chunk * command->chunk_units;
     uint64_t end = min_u64(begin + command->chunk_units, command->units);
@@ -96,8 +99,8 @@ static void run_chunk(const struct cpu_command *command, uint32_t chunk, const _
         memcpy(command->copy.dst + begin, command->copy.src + begin, end - begin);
     } else {
         for (uint64_t row = begin; row < end; row++)
-            memcpy(command->copy.dst + row * command->copy.dst_pitch, command->copy.src + row * command->copy.src_pitch,
-                   command->copy.row_bytes);
+            memcpy(command->copy.dst + row * command->copy.dst_pitch,
+                   command->copy.src + row * command->copy.src_pitch, command->copy.row_bytes);
     }
 }
 
@@ -114,7 +117,8 @@ static bool run_some(struct cpu_queue *queue, uint64_t *since_ns)
     uint64_t number = atomic_load(&queue->completed);
     const struct cpu_command *command = &queue->ring[number % CPU_QUEUE_DEPTH];
     if (atomic_load(&queue->base.status) == 0)
-        run_chunk(command, (uint32_t)field_get(CPU_CLAIM_NEXT, claim), &queue->base.status, since_ns);
+        run_chunk(command, (uint32_t)field_get(CPU_CLAIM_NEXT, claim), &queue->base.status,
+                  since_ns);
 
     if (atomic_fetch_add(&queue->chunks_done, 1) + 1 == field_get(CPU_CLAIM_COUNT, claim)) {
         uint64_t flags = spin_lock(&queue->lock);
@@ -139,7 +143,8 @@ static bool scan(uint64_t *since_ns)
         if (queue != NULL) {
             if (run_some(queue, since_ns))
                 has_worked = true;
-            else if (!atomic_load(&queue->is_running) && atomic_load(&queue->completed) != atomic_load(&queue->submitted))
+            else if (!atomic_load(&queue->is_running) &&
+                     atomic_load(&queue->completed) != atomic_load(&queue->submitted))
                 cpu_queue_advance(queue); /* it may wait for a timeline that has moved */
         }
         atomic_fetch_sub(&cpu_device.queue_users[slot], 1);

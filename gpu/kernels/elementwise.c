@@ -5,7 +5,7 @@
 #include "gpu/kernels/kernels.h"
 
 #define BEGIN ((uint64_t)BLOCK_INDEX_X * BLOCK_ELEMENTS)
-#define END smaller_u64(BEGIN + BLOCK_ELEMENTS, ARGS->count)
+#define END   smaller_u64(BEGIN + BLOCK_ELEMENTS, ARGS->count)
 
 KERNEL(empty)
 {

@@ -10,32 +10,32 @@
 #include "gpu/kernels/kernels.h"
 
 #if defined(__NVPTX__)
-#define GEOMETRY SGEMM_GPU
+#define GEOMETRY      SGEMM_GPU
 #define VECTOR_FLOATS 4
 #elif defined(__AVX512F__)
-#define GEOMETRY SGEMM_AVX512
+#define GEOMETRY      SGEMM_AVX512
 #define VECTOR_FLOATS 16
 #elif defined(__AVX2__)
-#define GEOMETRY SGEMM_AVX2
+#define GEOMETRY      SGEMM_AVX2
 #define VECTOR_FLOATS 8
 #else
-#define GEOMETRY SGEMM_SSE2
+#define GEOMETRY      SGEMM_SSE2
 #define VECTOR_FLOATS 4
 #endif
-#define GEOMETRY_ROWS_(rows, columns, along_m, along_n, depth) rows
+#define GEOMETRY_ROWS_(rows, columns, along_m, along_n, depth)    rows
 #define GEOMETRY_COLUMNS_(rows, columns, along_m, along_n, depth) columns
 #define GEOMETRY_ALONG_M_(rows, columns, along_m, along_n, depth) along_m
 #define GEOMETRY_ALONG_N_(rows, columns, along_m, along_n, depth) along_n
-#define GEOMETRY_DEPTH_(rows, columns, along_m, along_n, depth) depth
-#define APPLY(macro, ...) macro(__VA_ARGS__)
-#define MICRO_M APPLY(GEOMETRY_ROWS_, GEOMETRY)
-#define MICRO_N APPLY(GEOMETRY_COLUMNS_, GEOMETRY)
-#define THREADS_M APPLY(GEOMETRY_ALONG_M_, GEOMETRY)
-#define THREADS_N APPLY(GEOMETRY_ALONG_N_, GEOMETRY)
-#define TILE_K APPLY(GEOMETRY_DEPTH_, GEOMETRY)
-#define TILE_M (MICRO_M * THREADS_M)
-#define TILE_N (MICRO_N * THREADS_N)
-#define MICRO_VECTORS (MICRO_N / VECTOR_FLOATS)
+#define GEOMETRY_DEPTH_(rows, columns, along_m, along_n, depth)   depth
+#define APPLY(macro, ...)                                         macro(__VA_ARGS__)
+#define MICRO_M                                                   APPLY(GEOMETRY_ROWS_, GEOMETRY)
+#define MICRO_N                                                   APPLY(GEOMETRY_COLUMNS_, GEOMETRY)
+#define THREADS_M                                                 APPLY(GEOMETRY_ALONG_M_, GEOMETRY)
+#define THREADS_N                                                 APPLY(GEOMETRY_ALONG_N_, GEOMETRY)
+#define TILE_K                                                    APPLY(GEOMETRY_DEPTH_, GEOMETRY)
+#define TILE_M                                                    (MICRO_M * THREADS_M)
+#define TILE_N                                                    (MICRO_N * THREADS_N)
+#define MICRO_VECTORS                                             (MICRO_N / VECTOR_FLOATS)
 
 typedef float vector __attribute__((vector_size(VECTOR_FLOATS * 4), aligned(VECTOR_FLOATS * 4)));
 typedef float vector_unaligned __attribute__((vector_size(VECTOR_FLOATS * 4), aligned(4)));
@@ -47,22 +47,22 @@ struct micro_tile {
 #if defined(__NVPTX__)
 /* A lies by columns: the threads of a warp read neighbouring words. A thread copies single elements, neighbours in step. */
 #define SHARED_POINTER(type) __attribute__((address_space(3))) type *
-#define A_ROW_STRIDE 1
-#define A_COLUMN_STRIDE (TILE_M + 4)
-#define A_FLOATS (A_COLUMN_STRIDE * TILE_K)
-#define COPY_FLOATS 1
-#define THREAD_M(t) ((t) / THREADS_N)
-#define THREAD_N(t) ((t) % THREADS_N)
+#define A_ROW_STRIDE         1
+#define A_COLUMN_STRIDE      (TILE_M + 4)
+#define A_FLOATS             (A_COLUMN_STRIDE * TILE_K)
+#define COPY_FLOATS          1
+#define THREAD_M(t)          ((t) / THREADS_N)
+#define THREAD_N(t)          ((t) % THREADS_N)
 #else
 /* A lies by rows: copies are runs, and the micro kernel broadcasts from rows a constant stride apart. The padding keeps
  * rows out of one another's cache sets. Threads go down the columns, so that B's columns stay in L1. */
 #define SHARED_POINTER(type) type *
-#define A_ROW_STRIDE (TILE_K + 16)
-#define A_COLUMN_STRIDE 1
-#define A_FLOATS (A_ROW_STRIDE * TILE_M)
-#define COPY_FLOATS TILE_K
-#define THREAD_M(t) ((t) % THREADS_M)
-#define THREAD_N(t) ((t) / THREADS_M)
+#define A_ROW_STRIDE         (TILE_K + 16)
+#define A_COLUMN_STRIDE      1
+#define A_FLOATS             (A_ROW_STRIDE * TILE_M)
+#define COPY_FLOATS          TILE_K
+#define THREAD_M(t)          ((t) % THREADS_M)
+#define THREAD_N(t)          ((t) / THREADS_M)
 #endif
 #define B_ROW_STRIDE (TILE_N + 16)
 
@@ -70,11 +70,10 @@ struct micro_tile {
  * The part of thread t in copying a tile: rows x columns elements to `to`, element (r, c) at to[r * to_row + c * to_column],
  * from from[r * from_row + c * from_column]; zeros past the valid rows and columns. Runs go along the columns.
  */
-static inline __attribute__((always_inline)) void copy_tile(SHARED_POINTER(float) to, uint32_t to_row,
-                                                            uint32_t to_column, const float *from, uint64_t from_row,
-                                                            uint64_t from_column, uint32_t rows, uint32_t columns,
-                                                            uint32_t valid_rows, uint32_t valid_columns, uint32_t t,
-                                                            uint32_t threads)
+static inline __attribute__((always_inline)) void
+copy_tile(SHARED_POINTER(float) to, uint32_t to_row, uint32_t to_column, const float *from,
+          uint64_t from_row, uint64_t from_column, uint32_t rows, uint32_t columns,
+          uint32_t valid_rows, uint32_t valid_columns, uint32_t t, uint32_t threads)
 {
     const uint32_t run = COPY_FLOATS < columns ? COPY_FLOATS : columns;
     for (uint32_t piece = t; piece < rows * (columns / run); piece += threads) {
@@ -96,8 +95,10 @@ static inline __attribute__((always_inline)) void copy_tile(SHARED_POINTER(float
 }
 
 /* acc += a (MICRO_M, depth) * b (depth, MICRO_N), both in shared memory. */
-static inline __attribute__((always_inline)) void multiply(struct micro_tile *acc, SHARED_POINTER(const float) a,
-                                                           SHARED_POINTER(const float) b, uint32_t depth)
+static inline __attribute__((always_inline)) void multiply(struct micro_tile *acc,
+                                                           SHARED_POINTER(const float) a,
+                                                           SHARED_POINTER(const float) b,
+                                                           uint32_t depth)
 {
     struct micro_tile c = *acc;
     for (uint32_t k = 0; k < depth; k++) {
@@ -117,8 +118,9 @@ static inline __attribute__((always_inline)) void multiply(struct micro_tile *ac
 }
 
 /* Write (or add) a micro tile to C, as much of it as lies inside. */
-static inline __attribute__((always_inline)) void store(const struct micro_tile *acc, float *c, uint64_t c_row,
-                                                        uint32_t rows, uint32_t columns, bool accumulate)
+static inline __attribute__((always_inline)) void store(const struct micro_tile *acc, float *c,
+                                                        uint64_t c_row, uint32_t rows,
+                                                        uint32_t columns, bool accumulate)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < MICRO_M; i++) {
@@ -147,13 +149,14 @@ static inline __attribute__((always_inline)) void store(const struct micro_tile 
 KERNEL(sgemm)
 {
     SHARED(vector, a_shared, A_FLOATS / VECTOR_FLOATS);
-    SHARED(vector, b_shared, TILE_K *B_ROW_STRIDE / VECTOR_FLOATS);
+    SHARED(vector, b_shared, TILE_K * B_ROW_STRIDE / VECTOR_FLOATS);
     PRIVATE_FOR(THREADS_M * THREADS_N, struct micro_tile, acc);
     SHARED_POINTER(float) a_tile = (SHARED_POINTER(float))a_shared;
     SHARED_POINTER(float) b_tile = (SHARED_POINTER(float))b_shared;
     const uint32_t threads = THREADS_M * THREADS_N;
     const uint32_t first_row = BLOCK_INDEX_Y * TILE_M, first_column = BLOCK_INDEX_X * TILE_N;
-    const uint32_t rows = ARGS->m - first_row, columns = ARGS->n - first_column; /* left from the tile's corner */
+    const uint32_t rows = ARGS->m - first_row,
+                   columns = ARGS->n - first_column; /* left from the tile's corner */
     const float *a = ARGS->a + first_row * ARGS->a_row;
     const float *b = ARGS->b + first_column * ARGS->b_column;
 
@@ -162,25 +165,26 @@ KERNEL(sgemm)
     for (uint32_t k = 0; k < ARGS->k; k += TILE_K) {
         uint32_t depth = ARGS->k - k < TILE_K ? ARGS->k - k : TILE_K;
         FOR_THREADS (t) {
-            copy_tile(a_tile, A_ROW_STRIDE, A_COLUMN_STRIDE, a + k * ARGS->a_column, ARGS->a_row, ARGS->a_column, TILE_M,
-                      TILE_K, rows, depth, t, threads);
+            copy_tile(a_tile, A_ROW_STRIDE, A_COLUMN_STRIDE, a + k * ARGS->a_column, ARGS->a_row,
+                      ARGS->a_column, TILE_M, TILE_K, rows, depth, t, threads);
             if (ARGS->b_column == 1)
-                copy_tile(b_tile, B_ROW_STRIDE, 1, b + k * ARGS->b_row, ARGS->b_row, 1, TILE_K, TILE_N, depth, columns, t,
-                          threads);
+                copy_tile(b_tile, B_ROW_STRIDE, 1, b + k * ARGS->b_row, ARGS->b_row, 1, TILE_K,
+                          TILE_N, depth, columns, t, threads);
             else /* B is transposed: its runs go along k */
-                copy_tile(b_tile, 1, B_ROW_STRIDE, b + k * ARGS->b_row, ARGS->b_column, ARGS->b_row, TILE_N, TILE_K,
-                          columns, depth, t, threads);
+                copy_tile(b_tile, 1, B_ROW_STRIDE, b + k * ARGS->b_row, ARGS->b_column, ARGS->b_row,
+                          TILE_N, TILE_K, columns, depth, t, threads);
         }
         FOR_THREADS (t) {
             if (THREAD_M(t) * MICRO_M < rows && THREAD_N(t) * MICRO_N < columns)
-                multiply(&P(acc, t), a_tile + THREAD_M(t) * MICRO_M * A_ROW_STRIDE, b_tile + THREAD_N(t) * MICRO_N, depth);
+                multiply(&P(acc, t), a_tile + THREAD_M(t) * MICRO_M * A_ROW_STRIDE,
+                         b_tile + THREAD_N(t) * MICRO_N, depth);
         }
     }
     FOR_THREADS (t) {
         uint32_t row = THREAD_M(t) * MICRO_M, column = THREAD_N(t) * MICRO_N;
         if (row < rows && column < columns)
-            store(&P(acc, t), ARGS->c + (first_row + row) * ARGS->c_row + first_column + column, ARGS->c_row, rows - row,
-                  columns - column, ARGS->accumulate != 0);
+            store(&P(acc, t), ARGS->c + (first_row + row) * ARGS->c_row + first_column + column,
+                  ARGS->c_row, rows - row, columns - column, ARGS->accumulate != 0);
     }
 }
 
@@ -207,7 +211,8 @@ KERNEL(sgemm_error)
     FOR_THREADS (t) {
         if (t == 0) {
             double worst = 0.0;
-            for (uint32_t i = 0; i < BLOCK_THREADS; i++) /* a NaN sticks: it fails the comparison from then on */
+            for (uint32_t i = 0; i < BLOCK_THREADS;
+                 i++) /* a NaN sticks: it fails the comparison from then on */
                 worst = sum[i] <= worst ? worst : sum[i];
             ARGS->errors[BLOCK_INDEX_X] = worst;
         }

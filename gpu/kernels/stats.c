@@ -43,81 +43,81 @@ static inline struct stats_partial stats_join(struct stats_partial a, struct sta
 }
 
 /* The phases of one step over elements begin..end of data; thread 0 joins the outcome to joined[0]. */
-#define STATS_STEP(type)                                                                           \
-    FOR_THREADS (t) {                                                                              \
-        minimum[t] = INFINITE;                                                                     \
-        maximum[t] = -INFINITE;                                                                    \
-        sum[t] = m2[t] = 0.0;                                                                      \
-        finite[t] = nans[t] = 0;                                                                   \
-    }                                                                                              \
-    FOR_RANGE (t, i, begin, end) {                                                                 \
-        double x = (double)value_##type(data, i);                                                  \
-        bool good = is_finite(x);                                                                  \
-        minimum[t] = good && x < minimum[t] ? x : minimum[t];                                      \
-        maximum[t] = good && x > maximum[t] ? x : maximum[t];                                      \
-        sum[t] += good ? x : 0.0;                                                                  \
-        finite[t] += good;                                                                         \
-        nans[t] += x != x;                                                                         \
-    }                                                                                              \
-    for (uint32_t half = REDUCE_THREADS / 2; half > 0; half /= 2) {                                \
-        FOR_THREADS (t) {                                                                          \
-            if (t < half) {                                                                        \
-                minimum[t] = minimum[t + half] < minimum[t] ? minimum[t + half] : minimum[t];      \
-                maximum[t] = maximum[t + half] > maximum[t] ? maximum[t + half] : maximum[t];      \
-                sum[t] += sum[t + half];                                                           \
-                finite[t] += finite[t + half];                                                     \
-                nans[t] += nans[t + half];                                                         \
-            }                                                                                      \
-        }                                                                                          \
-    }                                                                                              \
-    double step_mean = finite[0] == 0 ? 0.0 : sum[0] / (double)finite[0];                          \
-    FOR_RANGE (t, i, begin, end) {                                                                 \
-        double x = (double)value_##type(data, i);                                                  \
-        double distance = is_finite(x) ? x - step_mean : 0.0;                                      \
-        m2[t] += distance * distance;                                                              \
-    }                                                                                              \
-    for (uint32_t half = REDUCE_THREADS / 2; half > 0; half /= 2) {                                \
-        FOR_THREADS (t) {                                                                          \
-            if (t < half)                                                                          \
-                m2[t] += m2[t + half];                                                             \
-        }                                                                                          \
-    }                                                                                              \
-    FOR_THREADS (t) {                                                                              \
-        if (t == 0) {                                                                              \
-            struct stats_partial step = {                                                          \
-                .finite_count = finite[0],                                                         \
-                .nan_count = nans[0],                                                              \
-                .infinite_count = end - begin - finite[0] - nans[0],                               \
-                .minimum = minimum[0],                                                             \
-                .maximum = maximum[0],                                                             \
-                .mean = step_mean,                                                                 \
-                .m2 = m2[0],                                                                       \
-            };                                                                                     \
-            joined = stats_join(joined, step);                                                     \
-        }                                                                                          \
+#define STATS_STEP(type) \
+    FOR_THREADS (t) { \
+        minimum[t] = INFINITE; \
+        maximum[t] = -INFINITE; \
+        sum[t] = m2[t] = 0.0; \
+        finite[t] = nans[t] = 0; \
+    } \
+    FOR_RANGE (t, i, begin, end) { \
+        double x = (double)value_##type(data, i); \
+        bool good = is_finite(x); \
+        minimum[t] = good && x < minimum[t] ? x : minimum[t]; \
+        maximum[t] = good && x > maximum[t] ? x : maximum[t]; \
+        sum[t] += good ? x : 0.0; \
+        finite[t] += good; \
+        nans[t] += x != x; \
+    } \
+    for (uint32_t half = REDUCE_THREADS / 2; half > 0; half /= 2) { \
+        FOR_THREADS (t) { \
+            if (t < half) { \
+                minimum[t] = minimum[t + half] < minimum[t] ? minimum[t + half] : minimum[t]; \
+                maximum[t] = maximum[t + half] > maximum[t] ? maximum[t + half] : maximum[t]; \
+                sum[t] += sum[t + half]; \
+                finite[t] += finite[t + half]; \
+                nans[t] += nans[t + half]; \
+            } \
+        } \
+    } \
+    double step_mean = finite[0] == 0 ? 0.0 : sum[0] / (double)finite[0]; \
+    FOR_RANGE (t, i, begin, end) { \
+        double x = (double)value_##type(data, i); \
+        double distance = is_finite(x) ? x - step_mean : 0.0; \
+        m2[t] += distance * distance; \
+    } \
+    for (uint32_t half = REDUCE_THREADS / 2; half > 0; half /= 2) { \
+        FOR_THREADS (t) { \
+            if (t < half) \
+                m2[t] += m2[t + half]; \
+        } \
+    } \
+    FOR_THREADS (t) { \
+        if (t == 0) { \
+            struct stats_partial step = { \
+                .finite_count = finite[0], \
+                .nan_count = nans[0], \
+                .infinite_count = end - begin - finite[0] - nans[0], \
+                .minimum = minimum[0], \
+                .maximum = maximum[0], \
+                .mean = step_mean, \
+                .m2 = m2[0], \
+            }; \
+            joined = stats_join(joined, step); \
+        } \
     }
 
-#define STATS_KERNEL(type, unused)                                                                 \
-    KERNEL_WITH(stats_##type, struct stats_args)                                                   \
-    {                                                                                              \
-        SHARED(double, minimum, REDUCE_THREADS);                                                   \
-        SHARED(double, maximum, REDUCE_THREADS);                                                   \
-        SHARED(double, sum, REDUCE_THREADS);                                                       \
-        SHARED(double, m2, REDUCE_THREADS);                                                        \
-        SHARED(uint32_t, finite, REDUCE_THREADS);                                                  \
-        SHARED(uint32_t, nans, REDUCE_THREADS);                                                    \
-        const void *data = ARGS->data;                                                             \
-        uint64_t block_begin = BLOCK_INDEX_X * ARGS->block_elements;                               \
-        uint64_t block_end = smaller_u64(block_begin + ARGS->block_elements, ARGS->count);         \
-        struct stats_partial joined = stats_nothing(); /* thread 0's */                            \
-        for (uint64_t begin = block_begin; begin < block_end; begin += BLOCK_ELEMENTS) {           \
-            uint64_t end = smaller_u64(begin + BLOCK_ELEMENTS, block_end);                         \
-            STATS_STEP(type)                                                                       \
-        }                                                                                          \
-        FOR_THREADS (t) {                                                                          \
-            if (t == 0)                                                                            \
-                ARGS->partials[BLOCK_INDEX_X] = joined;                                            \
-        }                                                                                          \
+#define STATS_KERNEL(type, unused) \
+    KERNEL_WITH(stats_##type, struct stats_args) \
+    { \
+        SHARED(double, minimum, REDUCE_THREADS); \
+        SHARED(double, maximum, REDUCE_THREADS); \
+        SHARED(double, sum, REDUCE_THREADS); \
+        SHARED(double, m2, REDUCE_THREADS); \
+        SHARED(uint32_t, finite, REDUCE_THREADS); \
+        SHARED(uint32_t, nans, REDUCE_THREADS); \
+        const void *data = ARGS->data; \
+        uint64_t block_begin = BLOCK_INDEX_X * ARGS->block_elements; \
+        uint64_t block_end = smaller_u64(block_begin + ARGS->block_elements, ARGS->count); \
+        struct stats_partial joined = stats_nothing(); /* thread 0's */ \
+        for (uint64_t begin = block_begin; begin < block_end; begin += BLOCK_ELEMENTS) { \
+            uint64_t end = smaller_u64(begin + BLOCK_ELEMENTS, block_end); \
+            STATS_STEP(type) \
+        } \
+        FOR_THREADS (t) { \
+            if (t == 0) \
+                ARGS->partials[BLOCK_INDEX_X] = joined; \
+        } \
     }
 
 ELEMENT_TYPES(STATS_KERNEL, )

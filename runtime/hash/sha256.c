@@ -48,7 +48,8 @@ void sha256_blocks_portable(uint32_t state[8], const uint8_t *data, size_t block
 #pragma GCC unroll 8
         for (int i = 0; i < 64; i++) {
             uint32_t choose = (e & f) ^ (~e & g), majority = (a & b) ^ (a & c) ^ (b & c);
-            uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + choose + round_constants[i] + w[i];
+            uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + choose +
+                          round_constants[i] + w[i];
             uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + majority;
             h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
         }
@@ -57,13 +58,15 @@ void sha256_blocks_portable(uint32_t state[8], const uint8_t *data, size_t block
     }
 }
 
-__attribute__((target("sha,sse4.1"))) void sha256_blocks_sha_ni(uint32_t state[8], const uint8_t *data,
-                                                                size_t block_count)
+__attribute__((target("sha,sse4.1"))) void
+sha256_blocks_sha_ni(uint32_t state[8], const uint8_t *data, size_t block_count)
 {
     const __m128i bytes_to_words = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     /* state[] is ABCD EFGH; the instructions want ABEF and CDGH, first letter in the highest lane. */
-    __m128i abcd = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1);       /* lanes: C D A B */
-    __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1b); /* E F G H */
+    __m128i abcd =
+        _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1); /* lanes: C D A B */
+    __m128i efgh =
+        _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1b); /* E F G H */
     __m128i abef = _mm_alignr_epi8(abcd, efgh, 8);
     __m128i cdgh = _mm_blend_epi16(efgh, abcd, 0xf0);
 
@@ -73,13 +76,15 @@ __attribute__((target("sha,sse4.1"))) void sha256_blocks_sha_ni(uint32_t state[8
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             if (i < 4) {
-                w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), bytes_to_words);
+                w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)),
+                                        bytes_to_words);
             } else {
                 __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(w[i % 4], w[(i + 1) % 4]),
                                             _mm_alignr_epi8(w[(i + 3) % 4], w[(i + 2) % 4], 4));
                 w[i % 4] = _mm_sha256msg2_epu32(sum, w[(i + 3) % 4]);
             }
-            __m128i words = _mm_add_epi32(w[i % 4], _mm_load_si128((const __m128i *)(round_constants + 4 * i)));
+            __m128i words =
+                _mm_add_epi32(w[i % 4], _mm_load_si128((const __m128i *)(round_constants + 4 * i)));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, words);
             abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(words, 0x0e));
         }
@@ -103,7 +108,8 @@ static void blocks(uint32_t state[8], const uint8_t *data, size_t block_count)
 void sha256_start(struct sha256 *sha)
 {
     *sha = (struct sha256){
-        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
+                  0x1f83d9ab, 0x5be0cd19},
     };
 }
 

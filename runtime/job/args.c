@@ -11,7 +11,9 @@
 
 #include "runtime/job/job_private.h"
 
-#define UINT_MAX_JSON ((UINT64_C(1) << 53) - 1) /* beyond it JSON numbers are not exact everywhere (RFC 8259, section 6) */
+#define UINT_MAX_JSON \
+    ((UINT64_C(1) << 53) - \
+     1) /* beyond it JSON numbers are not exact everywhere (RFC 8259, section 6) */
 #define STRING_MAX_DEFAULT 255
 
 /* ---- apps ------------------------------------------------------------------------------------------------------ */
@@ -25,7 +27,8 @@ const struct app *app_get(unsigned index)
     /* The app with exactly `index` names before its own. */
     for (const struct app *const *app = __start_ingot_apps; app < __stop_ingot_apps; app++) {
         unsigned before = 0;
-        for (const struct app *const *other = __start_ingot_apps; other < __stop_ingot_apps; other++)
+        for (const struct app *const *other = __start_ingot_apps; other < __stop_ingot_apps;
+             other++)
             before += strcmp((*other)->name, (*app)->name) < 0;
         if (before == index)
             return *app;
@@ -44,7 +47,8 @@ const struct app *app_find(const char *name)
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
 
-int job_refuse(struct job_problem *problem, int error, int status, const char *field, const char *fmt, ...)
+int job_refuse(struct job_problem *problem, int error, int status, const char *field,
+               const char *fmt, ...)
 {
     problem->status = status;
     snprintf(problem->field, sizeof(problem->field), "%s", field);
@@ -85,14 +89,17 @@ int json_parse(const char *text, size_t size_bytes, yyjson_doc **out, struct job
     if (size_bytes == 0)
         return job_refuse(problem, -EINVAL, 400, "", "the request has no body; JSON is expected");
     if (depth_of(text, size_bytes) > JSON_DEPTH_MAX)
-        return job_refuse(problem, -EINVAL, 400, "", "the JSON is nested more than %d levels deep", JSON_DEPTH_MAX);
+        return job_refuse(problem, -EINVAL, 400, "", "the JSON is nested more than %d levels deep",
+                          JSON_DEPTH_MAX);
     yyjson_read_err error;
     /* Without YYJSON_READ_INSITU the text is not written to, whatever the parameter's type says. */
-    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text, size_bytes, YYJSON_READ_NOFLAG, NULL, &error);
+    yyjson_doc *doc =
+        yyjson_read_opts((char *)(uintptr_t)text, size_bytes, YYJSON_READ_NOFLAG, NULL, &error);
     if (doc == NULL && error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return job_refuse(problem, -ENOMEM, 503, "", "no memory to read the request");
     if (doc == NULL)
-        return job_refuse(problem, -EINVAL, 400, "", "not JSON: %s at byte %zu", error.msg, error.pos);
+        return job_refuse(problem, -EINVAL, 400, "", "not JSON: %s at byte %zu", error.msg,
+                          error.pos);
     *out = doc;
     return 0;
 }
@@ -114,7 +121,8 @@ static void list_names(const struct app *app, char *out, size_t out_bytes)
     size_t used = 0;
     out[0] = '\0';
     for (unsigned i = 0; i < app->arg_count && used < out_bytes; i++)
-        used += (size_t)snprintf(out + used, out_bytes - used, "%s%s", i > 0 ? ", " : "", app->args[i].name);
+        used += (size_t)snprintf(out + used, out_bytes - used, "%s%s", i > 0 ? ", " : "",
+                                 app->args[i].name);
     if (app->placement == APP_ON_DEVICE && used < out_bytes)
         snprintf(out + used, out_bytes - used, "%sdevice", used > 0 ? ", " : "");
 }
@@ -136,16 +144,20 @@ static const char *type_of(yyjson_val *value)
 static int check_string(const struct app_arg *arg, yyjson_val *value, struct job_problem *problem)
 {
     if (!yyjson_is_str(value))
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be a string, not %s", arg->name, type_of(value));
+        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be a string, not %s",
+                          arg->name, type_of(value));
     const char *text = yyjson_get_str(value);
-    size_t length = yyjson_get_len(value), length_max = arg->length_max != 0 ? arg->length_max : STRING_MAX_DEFAULT;
+    size_t length = yyjson_get_len(value),
+           length_max = arg->length_max != 0 ? arg->length_max : STRING_MAX_DEFAULT;
     if (strlen(text) != length)
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" contains a NUL character", arg->name);
+        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" contains a NUL character",
+                          arg->name);
     if (length == 0 && arg->is_required)
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must not be empty: %s", arg->name, arg->help);
+        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must not be empty: %s",
+                          arg->name, arg->help);
     if (length > length_max)
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" has %zu bytes, allowed are %zu", arg->name, length,
-                          length_max);
+        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" has %zu bytes, allowed are %zu",
+                          arg->name, length, length_max);
     if (arg->choices == NULL)
         return 0;
     char allowed[160];
@@ -154,9 +166,11 @@ static int check_string(const struct app_arg *arg, yyjson_val *value, struct job
         if (strcmp(arg->choices[i], text) == 0)
             return 0;
         if (used < sizeof(allowed))
-            used += (size_t)snprintf(allowed + used, sizeof(allowed) - used, "%s\"%s\"", i > 0 ? ", " : "", arg->choices[i]);
+            used += (size_t)snprintf(allowed + used, sizeof(allowed) - used, "%s\"%s\"",
+                                     i > 0 ? ", " : "", arg->choices[i]);
     }
-    return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be one of %s, not \"%.40s\"", arg->name, allowed, text);
+    return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be one of %s, not \"%.40s\"",
+                      arg->name, allowed, text);
 }
 
 static int check_value(const struct app_arg *arg, yyjson_val *value, struct job_problem *problem)
@@ -166,21 +180,23 @@ static int check_value(const struct app_arg *arg, yyjson_val *value, struct job_
     case ARG_TYPE_STRING:
         return check_string(arg, value, problem);
     case ARG_TYPE_UINT:
-        if (yyjson_is_uint(value) && yyjson_get_uint(value) >= arg->minimum && yyjson_get_uint(value) <= maximum)
+        if (yyjson_is_uint(value) && yyjson_get_uint(value) >= arg->minimum &&
+            yyjson_get_uint(value) <= maximum)
             return 0;
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be a whole number from %llu to %llu%s%s", arg->name,
-                          (unsigned long long)arg->minimum, (unsigned long long)maximum,
-                          yyjson_is_num(value) ? "" : ", not ", yyjson_is_num(value) ? "" : type_of(value));
+        return job_refuse(
+            problem, -EINVAL, 400, arg->name, "\"%s\" must be a whole number from %llu to %llu%s%s",
+            arg->name, (unsigned long long)arg->minimum, (unsigned long long)maximum,
+            yyjson_is_num(value) ? "" : ", not ", yyjson_is_num(value) ? "" : type_of(value));
     case ARG_TYPE_NUMBER:
         if (yyjson_is_num(value) && isfinite(yyjson_get_num(value)))
             return 0;
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be a finite number, not %s", arg->name,
-                          type_of(value));
+        return job_refuse(problem, -EINVAL, 400, arg->name,
+                          "\"%s\" must be a finite number, not %s", arg->name, type_of(value));
     case ARG_TYPE_BOOL:
         if (yyjson_is_bool(value))
             return 0;
-        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be true or false, not %s", arg->name,
-                          type_of(value));
+        return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" must be true or false, not %s",
+                          arg->name, type_of(value));
     }
     return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" has an unknown type", arg->name);
 }
@@ -193,13 +209,14 @@ static int choose_device(const char *name, const struct app_arg *model_arg, cons
     if (handle != NULL) {
         of_model = model_device(handle);
         if (of_model == NULL)
-            return job_refuse(problem, -EINVAL, 400, model_arg->name, "no model \"%.24s\" is loaded; /v1/models lists them",
-                              handle);
+            return job_refuse(problem, -EINVAL, 400, model_arg->name,
+                              "no model \"%.24s\" is loaded; /v1/models lists them", handle);
     }
     if (name == NULL) {
         *device = of_model != NULL ? of_model : gpu_device_best();
         if (*device == NULL)
-            return job_refuse(problem, -EINVAL, 503, "device", "no device can be used; /v1/devices says why");
+            return job_refuse(problem, -EINVAL, 503, "device",
+                              "no device can be used; /v1/devices says why");
         return 0;
     }
     *device = gpu_device_find(name);
@@ -210,24 +227,28 @@ static int choose_device(const char *name, const struct app_arg *model_arg, cons
         struct gpu_device *known;
         for (unsigned i = 0; (known = gpu_device_get(i)) != NULL && used < sizeof(names); i++) {
             gpu_device_info(known, &info);
-            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "", info.name);
+            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "",
+                                     info.name);
         }
-        return job_refuse(problem, -EINVAL, 400, "device", "there is no device \"%.24s\"; there are: %s", name, names);
+        return job_refuse(problem, -EINVAL, 400, "device",
+                          "there is no device \"%.24s\"; there are: %s", name, names);
     }
     gpu_device_info(*device, &info);
     if (!info.is_usable)
-        return job_refuse(problem, -EINVAL, 400, "device", "%s cannot be used: %s", info.name, info.why_not);
+        return job_refuse(problem, -EINVAL, 400, "device", "%s cannot be used: %s", info.name,
+                          info.why_not);
     if (of_model != NULL && of_model != *device) {
         struct gpu_device_info other;
         gpu_device_info(of_model, &other);
-        return job_refuse(problem, -EINVAL, 400, "device", "model %.24s is on %s, not on %s; leave \"device\" out", handle,
+        return job_refuse(problem, -EINVAL, 400, "device",
+                          "model %.24s is on %s, not on %s; leave \"device\" out", handle,
                           other.name, info.name);
     }
     return 0;
 }
 
-int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out, struct gpu_device **device,
-                   struct job_problem *problem)
+int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out,
+                   struct gpu_device **device, struct job_problem *problem)
 {
     static const struct app_arg device_arg = ARG_STRING("device", "device to run on");
     *out = NULL;
@@ -235,7 +256,8 @@ int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out, st
     if (args != NULL && yyjson_is_null(args))
         args = NULL;
     if (args != NULL && !yyjson_is_obj(args))
-        return job_refuse(problem, -EINVAL, 400, "args", "\"args\" must be an object, not %s", type_of(args));
+        return job_refuse(problem, -EINVAL, 400, "args", "\"args\" must be an object, not %s",
+                          type_of(args));
 
     size_t index, count;
     yyjson_val *key, *value;
@@ -248,7 +270,8 @@ int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out, st
         if (arg == NULL || strlen(name) != yyjson_get_len(key)) {
             char names[200];
             list_names(app, names, sizeof(names));
-            return job_refuse(problem, -EINVAL, 400, name, "%s has no argument \"%.40s\"; it takes: %s", app->name, name,
+            return job_refuse(problem, -EINVAL, 400, name,
+                              "%s has no argument \"%.40s\"; it takes: %s", app->name, name,
                               names[0] != '\0' ? names : "none");
         }
         if (yyjson_obj_get(args, name) != value) /* which finds the first of that name */
@@ -261,13 +284,16 @@ int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out, st
     for (unsigned i = 0; i < app->arg_count; i++) {
         const struct app_arg *arg = &app->args[i];
         if (arg->is_required && yyjson_obj_get(args, arg->name) == NULL)
-            return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" is required: %s", arg->name, arg->help);
+            return job_refuse(problem, -EINVAL, 400, arg->name, "\"%s\" is required: %s", arg->name,
+                              arg->help);
         if (arg->names_model && yyjson_obj_get(args, arg->name) != NULL)
             model_arg = arg;
     }
     if (app->placement == APP_ON_DEVICE) {
-        const char *handle = model_arg != NULL ? yyjson_get_str(yyjson_obj_get(args, model_arg->name)) : NULL;
-        int error = choose_device(yyjson_get_str(yyjson_obj_get(args, "device")), model_arg, handle, device, problem);
+        const char *handle =
+            model_arg != NULL ? yyjson_get_str(yyjson_obj_get(args, model_arg->name)) : NULL;
+        int error = choose_device(yyjson_get_str(yyjson_obj_get(args, "device")), model_arg, handle,
+                                  device, problem);
         if (error != 0)
             return error;
     }

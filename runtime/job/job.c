@@ -12,9 +12,9 @@
 #include "runtime/config/config.h"
 #include "runtime/job/job_private.h"
 
-#define HISTORY_MAX 256
-#define HISTORY_BYTES_MAX (UINT64_C(16) << 20) /* of results, as JSON text */
-#define RUNNER_MAX 17                          /* gpu.c's devices, and one without */
+#define HISTORY_MAX        256
+#define HISTORY_BYTES_MAX  (UINT64_C(16) << 20) /* of results, as JSON text */
+#define RUNNER_MAX         17                   /* gpu.c's devices, and one without */
 #define RUNNER_STACK_BYTES (256 * 1024)
 #define PROGRESS_SIGNAL_NS (100 * NS_PER_MS)
 
@@ -73,7 +73,8 @@ static void job_free(struct job *job)
 static void history_trim(const struct job *keep)
 {
     struct job **link = &jobs.first, *before = NULL;
-    while (*link != NULL && (jobs.ended_count > HISTORY_MAX || jobs.history_bytes > HISTORY_BYTES_MAX)) {
+    while (*link != NULL &&
+           (jobs.ended_count > HISTORY_MAX || jobs.history_bytes > HISTORY_BYTES_MAX)) {
         struct job *job = *link;
         if (!has_ended(job) || job == keep) {
             before = job;
@@ -150,7 +151,8 @@ static void finish(struct job *job, int error)
     if (is_cancelled) {
         job->error = -ECANCELED;
         job->error_field[0] = '\0';
-        snprintf(job->error_detail, sizeof(job->error_detail), "The job was cancelled while it ran.");
+        snprintf(job->error_detail, sizeof(job->error_detail),
+                 "The job was cancelled while it ran.");
     }
     uint64_t id = job->id, ran_ms = (time_ns() - job->started_ns) / NS_PER_MS;
     const char *app = job->app->name;
@@ -160,7 +162,8 @@ static void finish(struct job *job, int error)
     mutex_unlock(&jobs.lock);
 
     if (error == 0)
-        log_info("job %llu: %s: done in %llu ms", (unsigned long long)id, app, (unsigned long long)ran_ms);
+        log_info("job %llu: %s: done in %llu ms", (unsigned long long)id, app,
+                 (unsigned long long)ran_ms);
     else
         log_warn("job %llu: %s: %s", (unsigned long long)id, app, detail);
 }
@@ -169,7 +172,8 @@ static void run(struct job *job)
 {
     job->document = yyjson_mut_doc_new(NULL);
     job->result = job->document != NULL ? yyjson_mut_obj(job->document) : NULL;
-    int error = job->result == NULL ? job_fail(job, -ENOMEM, NULL, "no memory for a result") : job->app->run(job);
+    int error = job->result == NULL ? job_fail(job, -ENOMEM, NULL, "no memory for a result")
+                                    : job->app->run(job);
     assert(error <= 0);
     if (error != 0 && job->error == 0)
         job_fail(job, error, NULL, "%s failed: %s", job->app->name, job_error_title(error));
@@ -285,7 +289,8 @@ int job_submit(const char *app_name, yyjson_val *args, uint64_t *id, struct job_
 {
     const struct app *app = app_find(app_name);
     if (app == NULL)
-        return job_refuse(problem, -ENOENT, 400, "app", "there is no app \"%.64s\"; /v1/apps lists what there is", app_name);
+        return job_refuse(problem, -ENOENT, 400, "app",
+                          "there is no app \"%.64s\"; /v1/apps lists what there is", app_name);
     struct job *job = calloc(1, sizeof(*job));
     if (job == NULL)
         return job_refuse(problem, -ENOMEM, 503, "", "no memory for another job");
@@ -301,7 +306,8 @@ int job_submit(const char *app_name, yyjson_val *args, uint64_t *id, struct job_
 
     mutex_lock(&jobs.lock);
     if (jobs.queued_count >= config.queue_jobs_max) {
-        error = job_refuse(problem, -EAGAIN, 503, "", "%u jobs are waiting, which is the limit; try again later",
+        error = job_refuse(problem, -EAGAIN, 503, "",
+                           "%u jobs are waiting, which is the limit; try again later",
                            jobs.queued_count);
         mutex_unlock(&jobs.lock);
         goto free_job;
@@ -364,7 +370,8 @@ int job_cancel(uint64_t id)
         if (atomic_load(&job->state) == JOB_QUEUED) {
             unqueue(job);
             job->error = -ECANCELED;
-            snprintf(job->error_detail, sizeof(job->error_detail), "The job was cancelled before it started.");
+            snprintf(job->error_detail, sizeof(job->error_detail),
+                     "The job was cancelled before it started.");
             end(job, JOB_CANCELLED);
         }
     }

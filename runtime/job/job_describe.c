@@ -59,8 +59,9 @@ static yyjson_mut_val *rfc3339(yyjson_mut_doc *doc, uint64_t boot_ns)
     if (gmtime_r(&seconds, &utc) == NULL)
         return yyjson_mut_null(doc);
     char text[48];
-    snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
-             utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(then_ns / (int64_t)NS_PER_MS % 1000));
+    snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", utc.tm_year + 1900,
+             utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
+             (int)(then_ns / (int64_t)NS_PER_MS % 1000));
     return yyjson_mut_strcpy(doc, text);
 }
 
@@ -98,14 +99,16 @@ static yyjson_mut_val *describe_error(const struct job *job, yyjson_mut_doc *doc
 /* yyjson's functions take the NULL that another returned for want of memory, and return false or NULL in turn. */
 yyjson_mut_val *job_describe_locked(const struct job *job, yyjson_mut_doc *doc)
 {
-    static const char *const state_names[] = {"queued", "running", "succeeded", "failed", "cancelled"};
+    static const char *const state_names[] = {"queued", "running", "succeeded", "failed",
+                                              "cancelled"};
     enum job_state state = (enum job_state)atomic_load(&job->state);
     yyjson_mut_val *out = yyjson_mut_obj(doc);
     bool is_good = yyjson_mut_obj_add_uint(doc, out, "id", job->id);
     is_good &= yyjson_mut_obj_add_str(doc, out, "app", job->app->name);
     is_good &= yyjson_mut_obj_add_val(doc, out, "args",
-                                      job->args != NULL ? yyjson_val_mut_copy(doc, yyjson_doc_get_root(job->args))
-                                                        : yyjson_mut_obj(doc));
+                                      job->args != NULL
+                                          ? yyjson_val_mut_copy(doc, yyjson_doc_get_root(job->args))
+                                          : yyjson_mut_obj(doc));
     is_good &= yyjson_mut_obj_add_str(doc, out, "state", state_names[state]);
     struct gpu_device_info info = {.name = ""};
     if (job->device != NULL)
@@ -123,7 +126,8 @@ yyjson_mut_val *job_describe_locked(const struct job *job, yyjson_mut_doc *doc)
         is_good &= yyjson_mut_arr_add_strcpy(doc, warnings, job->warnings[i]);
     is_good &= yyjson_mut_obj_add_val(doc, out, "warnings", warnings);
     if (state == JOB_SUCCEEDED)
-        is_good &= yyjson_mut_obj_add_val(doc, out, "result", yyjson_mut_rawncpy(doc, job->result_text, job->result_bytes));
+        is_good &= yyjson_mut_obj_add_val(
+            doc, out, "result", yyjson_mut_rawncpy(doc, job->result_text, job->result_bytes));
     if (state == JOB_FAILED || state == JOB_CANCELLED)
         is_good &= yyjson_mut_obj_add_val(doc, out, "error", describe_error(job, doc));
     return is_good ? out : NULL;
@@ -174,7 +178,8 @@ yyjson_mut_val *app_describe_all(yyjson_mut_doc *doc)
         yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, out), *args = yyjson_mut_arr(doc);
         is_good &= yyjson_mut_obj_add_str(doc, entry, "name", app->name);
         is_good &= yyjson_mut_obj_add_str(doc, entry, "help", app->help);
-        is_good &= yyjson_mut_obj_add_bool(doc, entry, "on_device", app->placement == APP_ON_DEVICE);
+        is_good &=
+            yyjson_mut_obj_add_bool(doc, entry, "on_device", app->placement == APP_ON_DEVICE);
         for (unsigned j = 0; j < app->arg_count; j++)
             is_good &= yyjson_mut_arr_append(args, describe_arg(&app->args[j], doc));
         if (app->placement == APP_ON_DEVICE)

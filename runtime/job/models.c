@@ -84,7 +84,8 @@ int model_remove(const char *handle)
         error = -EBUSY;
     } else {
         model = models.model[i];
-        memmove(&models.model[i], &models.model[i + 1], (models.count - i - 1) * sizeof(models.model[0]));
+        memmove(&models.model[i], &models.model[i + 1],
+                (models.count - i - 1) * sizeof(models.model[0]));
         models.count--;
     }
     mutex_unlock(&models.lock);
@@ -119,7 +120,8 @@ static bool describe_tensors(const struct model *model, yyjson_mut_doc *doc, yyj
         const struct tensor *tensor = &model->weights->tensors[i];
         yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, list), *shape = yyjson_mut_arr(doc);
         is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "name", tensor->name);
-        is_good &= yyjson_mut_obj_add_str(doc, entry, "dtype", weights_type_info(tensor->type)->name);
+        is_good &=
+            yyjson_mut_obj_add_str(doc, entry, "dtype", weights_type_info(tensor->type)->name);
         for (uint32_t j = 0; j < tensor->dimension_count; j++)
             is_good &= yyjson_mut_arr_add_uint(doc, shape, tensor->shape[j]);
         is_good &= yyjson_mut_obj_add_val(doc, entry, "shape", shape);
@@ -141,17 +143,20 @@ yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc, bool with_tensors)
         is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "model", model->handle);
         is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "file", model->file);
         is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "device", info.name);
-        is_good &= yyjson_mut_obj_add_str(doc, entry, "format",
-                                          model->weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
+        is_good &= yyjson_mut_obj_add_str(
+            doc, entry, "format", model->weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
         is_good &= yyjson_mut_obj_add_uint(doc, entry, "bytes", model->buffer->size_bytes);
-        is_good &= yyjson_mut_obj_add_uint(doc, entry, "tensor_count", model->weights->tensor_count);
-        is_good &= yyjson_mut_obj_add_val(doc, entry, "sha256",
-                                          model->sha256[0] != '\0' ? yyjson_mut_strcpy(doc, model->sha256)
-                                                                   : yyjson_mut_null(doc));
+        is_good &=
+            yyjson_mut_obj_add_uint(doc, entry, "tensor_count", model->weights->tensor_count);
+        is_good &=
+            yyjson_mut_obj_add_val(doc, entry, "sha256",
+                                   model->sha256[0] != '\0' ? yyjson_mut_strcpy(doc, model->sha256)
+                                                            : yyjson_mut_null(doc));
         is_good &= yyjson_mut_obj_add_bool(doc, entry, "in_use", model->users > 0);
         if (with_tensors) {
             yyjson_mut_val *tensors = yyjson_mut_arr(doc);
-            is_good &= yyjson_mut_obj_add_val(doc, entry, "tensors", tensors) && describe_tensors(model, doc, tensors);
+            is_good &= yyjson_mut_obj_add_val(doc, entry, "tensors", tensors) &&
+                       describe_tensors(model, doc, tensors);
         }
     }
     mutex_unlock(&models.lock);

@@ -20,9 +20,11 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... list\n"
-                    "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... run APP ['{\"argument\": ...}']\n"
-                    "Files of this machine are named host:/path. INGOT_LOG=info shows the log.\n");
+    fprintf(
+        stderr,
+        "usage: ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... list\n"
+        "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... run APP ['{\"argument\": ...}']\n"
+        "Files of this machine are named host:/path. INGOT_LOG=info shows the log.\n");
     return EXIT_REFUSED;
 }
 
@@ -115,7 +117,8 @@ static int run(const char *app, const char *arguments)
         error = job_submit(app, yyjson_doc_get_root(parsed), &id, &problem);
     yyjson_doc_free(parsed);
     if (error != 0) {
-        fprintf(stderr, "ingot: %s%s%s\n", problem.field, problem.field[0] != '\0' ? ": " : "", problem.detail);
+        fprintf(stderr, "ingot: %s%s%s\n", problem.field, problem.field[0] != '\0' ? ": " : "",
+                problem.detail);
         return EXIT_REFUSED;
     }
     wait_for(id);
