@@ -173,7 +173,7 @@ int weights_build_metadata(struct weights_build *build, const char *key, const c
 int weights_build_read(struct weights_build *build, uint64_t offset, void *out, uint64_t size_bytes)
 {
     assert(offset <= build->weights.file_bytes && size_bytes <= build->weights.file_bytes - offset);
-    int error = build->read(build->read_arg, offset, out, size_bytes);
+    int error = size_bytes > 0 ? build->read(build->read_arg, offset, out, size_bytes) : 0;
     if (error != 0 && build->reason[0] == 0)
         weights_refuse(build, error, "reading the file's header at byte %" PRIu64 " failed", offset);
     return error;
