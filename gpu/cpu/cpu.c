@@ -66,9 +66,12 @@ static uint64_t cpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset,
 
 /* ---- kernels --------------------------------------------------------------------------------------------------- */
 
-void cpu_kernels_use(const struct cpu_kernel_entry *table)
+void cpu_kernels_use(const char *instruction_set)
 {
-    kernels = table;
+    kernels = cpu_kernels_for(instruction_set);
+    assert(kernels != NULL);
+    snprintf(cpu_device.base.info.architecture, sizeof(cpu_device.base.info.architecture), "%s",
+             instruction_set);
     /* Those that were looked up before move over as well. */
     for (struct gpu_kernel *known = cpu_device.base.builtin->kernels; known != NULL;
          known = known->next) {
@@ -169,8 +172,6 @@ int gpu_cpu_start(void)
 {
     struct memory_stats stats;
     memory_stats(&stats);
-    const char *instruction_set;
-    kernels = cpu_kernels_best(&instruction_set);
     unsigned cores = core_count();
     cpu_device.worker_count = cores > 1 ? cores - 1 : 1;
     cpu_device.base = (struct gpu_device){
@@ -191,11 +192,9 @@ int gpu_cpu_start(void)
     };
     snprintf(cpu_device.base.info.model, sizeof(cpu_device.base.info.model), "%s",
              cpu_features()->brand);
-    snprintf(cpu_device.base.info.architecture, sizeof(cpu_device.base.info.architecture), "%s",
-             instruction_set);
-
     if (gpu_module_add_builtin(&cpu_device.base) == NULL)
         return -ENOMEM;
+    cpu_kernels_use(cpu_kernels_best());
     int error = cpu_workers_start();
     if (error != 0)
         return error;

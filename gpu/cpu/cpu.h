@@ -21,12 +21,11 @@ struct cpu_kernel_entry {
     kernel_function *function;
     uint32_t args_bytes;
 };
-/* The table for the best instruction set that the CPU has; *name gets "sse2", "avx2" or "avx512". */
-const struct cpu_kernel_entry *cpu_kernels_best(const char **name);
-/* The table of one set by name, NULL if there is none; for tests, which see to it themselves that the CPU has it. */
-const struct cpu_kernel_entry *cpu_kernels_for(const char *name);
-/* Run the device's kernels from this table (tests, to compare instruction sets). Not while anything runs. */
-void cpu_kernels_use(const struct cpu_kernel_entry *table);
+/* The best instruction set that the CPU has: "sse2", "avx2" or "avx512"; and the table of one set, NULL if unknown. */
+const char *cpu_kernels_best(void);
+const struct cpu_kernel_entry *cpu_kernels_for(const char *instruction_set);
+/* Run the device's kernels from this set, which the CPU must have (tests compare them). Not while anything runs. */
+void cpu_kernels_use(const char *instruction_set);
 
 struct cpu_kernel {
     struct gpu_kernel base;

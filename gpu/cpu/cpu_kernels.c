@@ -23,22 +23,21 @@ static const struct cpu_kernel_entry sse2[] = {KERNEL_LIST(ENTRY_SSE2){NULL, NUL
 static const struct cpu_kernel_entry avx2[] = {KERNEL_LIST(ENTRY_AVX2){NULL, NULL, 0}};
 static const struct cpu_kernel_entry avx512[] = {KERNEL_LIST(ENTRY_AVX512){NULL, NULL, 0}};
 
-const struct cpu_kernel_entry *cpu_kernels_for(const char *name)
+const struct cpu_kernel_entry *cpu_kernels_for(const char *instruction_set)
 {
-    if (strcmp(name, "sse2") == 0)
+    if (strcmp(instruction_set, "sse2") == 0)
         return sse2;
-    if (strcmp(name, "avx2") == 0)
+    if (strcmp(instruction_set, "avx2") == 0)
         return avx2;
-    if (strcmp(name, "avx512") == 0)
+    if (strcmp(instruction_set, "avx512") == 0)
         return avx512;
     return NULL;
 }
 
-const struct cpu_kernel_entry *cpu_kernels_best(const char **name)
+const char *cpu_kernels_best(void)
 {
     const struct cpu_features *features = cpu_features();
-    *name = "sse2";
-    if (features->avx2_fma && features->f16c)
-        *name = features->avx512 ? "avx512" : "avx2";
-    return cpu_kernels_for(*name);
+    if (!features->avx2_fma || !features->f16c)
+        return "sse2";
+    return features->avx512 ? "avx512" : "avx2";
 }
