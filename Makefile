@@ -23,12 +23,16 @@ say      = $(if $(V),,@echo "  $(1)$(2:$(BUILD)/%=%)")
 
 CC      := gcc
 CLANG   := clang-19
-PYTHON  ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)  # the distribution's: pytest and numpy are its packages
-CONF    ?= images/ingot.conf        # make image CONF=file
-SMP     ?= 2                        # make run SMP=4 MEM=4096 NIC=e1000e
+# The distribution's Python: pytest and numpy are its packages.
+PYTHON  ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
+# make image CONF=file
+CONF    ?= images/ingot.conf
+# make run SMP=4 MEM=4096 NIC=e1000e
+SMP     ?= 2
 MEM     ?= 1024
 NIC     ?= virtio
-FUZZ_SECONDS ?= 600                 # per target, for `make fuzz`
+# of each fuzzer, for `make fuzz`
+FUZZ_SECONDS ?= 600
 
 SRC_DIR := $(DEPS)/src
 NEWLIB  := $(DEPS)/newlib

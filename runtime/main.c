@@ -33,6 +33,9 @@ static void start_parts(void *arg)
     int controllers = nvme_start();
     if (controllers < 0)
         log_error("nvme: start failed (%d)", controllers);
+    int disks = disk_nvme_start();
+    if (disks < 0)
+        log_error("disks: start failed (%d)", disks);
     int volumes = volume_scan();
     if (volumes < 0) {
         log_error("volumes: scan failed (%d)", volumes);
