@@ -3,21 +3,21 @@
  *
  *   RSDP (5.2.5) -> XSDT (5.2.8), or RSDT (5.2.7) where there is none -> tables, each with a header (5.2.6)
  *
- * Firmware is input like any other: every length is bounded before it is used and every checksum is looked at, of a table
- * when it is asked for. What does not check out is logged and treated as absent.
+ * Firmware is input like any other: every length is bounded before it is used and every checksum is looked at, of a
+ * table when it is asked for. What does not check out is logged and treated as absent.
  */
 #include <string.h>
 
 #include "kernel/machine.h"
 
-#define RSDP_BYTES_V1 20
-#define RSDP_BYTES_V2 36
-#define HEADER_BYTES 36
+#define RSDP_BYTES_V1   20
+#define RSDP_BYTES_V2   36
+#define HEADER_BYTES    36
 #define TABLE_BYTES_MAX (UINT32_C(16) << 20) /* the largest DSDTs seen have about 1 MiB */
-#define ENTRY_MAX 512                        /* tables of one machine; seen: up to about 60 */
+#define ENTRY_MAX       512                  /* tables of one machine; seen: up to about 60 */
 
-static const uint8_t *root;   /* XSDT or RSDT, checked; NULL: no ACPI */
-static unsigned entry_bytes;  /* 8 in an XSDT, 4 in an RSDT */
+static const uint8_t *root;  /* XSDT or RSDT, checked; NULL: no ACPI */
+static unsigned entry_bytes; /* 8 in an XSDT, 4 in an RSDT */
 static unsigned entry_count;
 
 static uint64_t read_le(const uint8_t *from, unsigned bytes)
