@@ -101,8 +101,7 @@ static void restart_fallback_timer(struct netif *netif)
         sys_timeout(FALLBACK_MS, fall_back, netif);
 }
 
-/* lwIP calls this whenever the interface's address was set, by us or by its DHCP client. */
-static void address_changed(struct netif *netif)
+static void look_at_address(struct netif *netif)
 {
     if (dhcp_supplied_address(netif)) {
         source = SOURCE_DHCP;
@@ -121,6 +120,13 @@ static void address_changed(struct netif *netif)
     ip4addr_ntoa_r(netif_ip4_gw(netif), gateway, sizeof(gateway));
     log_info("net: address %s, gateway %s (%s)", address, gateway, address_source());
     names_address_ready(netif);
+}
+
+/* lwIP calls this whenever the interface's address was set, by us or by its DHCP client. */
+static void address_changed(struct netif *netif)
+{
+    look_at_address(netif);
+    net_changed();
 }
 
 void address_link_changed(struct netif *netif, bool has_link)

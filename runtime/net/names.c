@@ -52,6 +52,7 @@ static void name_result(struct netif *netif, u8_t result, s8_t slot)
     if (mdns_resp_rename_service(netif, 0, hostname) != ERR_OK ||
         mdns_resp_rename_netif(netif, hostname) != ERR_OK)
         log_warn("net: mDNS does not accept the name %s", hostname);
+    net_changed();
 }
 
 static void start_mdns(struct netif *netif)

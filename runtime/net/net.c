@@ -37,6 +37,8 @@ static struct spinlock call_lock;
 static struct call calls[CALL_MAX];
 static uint32_t call_head, call_tail; /* count up forever */
 static uint64_t check_due_ns;
+static struct spinlock info_lock;
+static struct net_info info = {.state = NET_NO_DEVICE, .source = ""};
 
 /* ---- calls from elsewhere -------------------------------------------------------------------- */
 
@@ -85,6 +87,7 @@ static void check_port(uint64_t now_ns)
     if (nic.has_link != (netif_is_link_up(&link_netif) != 0)) {
         log_info("net: the link is %s", nic.has_link ? "up" : "down");
         address_link_changed(&link_netif, nic.has_link);
+        net_changed();
     }
 }
 
@@ -141,6 +144,7 @@ static void net_task(void *arg)
         nic.driver->disarm(&nic);
     }
     nic_stop(&nic);
+    net_changed();
     is_running = false;
 }
 
@@ -195,6 +199,7 @@ int net_start(void)
         address_start(&link_netif);
         if (nic.has_link)
             address_link_changed(&link_netif, true);
+        net_changed();
         link_flush(); /* DHCP's first request is on its way before the task runs */
         is_running = true;
         error = task_create("net", 0, 0, net_task, NULL);
@@ -216,29 +221,41 @@ void net_stop(void)
     }
 }
 
+/* ---- what others may know -------------------------------------------------------------------- */
+
+/* The texts are made when something changes, not for every HTTP request that asks for them. */
+void net_changed(void)
+{
+    struct net_info new = {.state = NET_NO_DEVICE, .source = ""};
+    if (!nic.is_failed) {
+        bool has_address = !ip4_addr_isany(netif_ip4_addr(&link_netif));
+        new.state = !nic.has_link ? NET_NO_LINK : has_address ? NET_UP : NET_CONFIGURING;
+        snprintf(new.device, sizeof(new.device), "%s %s", nic.driver->name, nic.pci->name);
+        memcpy(new.mac, nic.mac, sizeof(new.mac));
+        if (has_address) {
+            ip4addr_ntoa_r(netif_ip4_addr(&link_netif), new.address, sizeof(new.address));
+            ip4addr_ntoa_r(netif_ip4_netmask(&link_netif), new.netmask, sizeof(new.netmask));
+            ip4addr_ntoa_r(netif_ip4_gw(&link_netif), new.gateway, sizeof(new.gateway));
+        }
+        snprintf(new.hostname, sizeof(new.hostname), "%s", names_hostname());
+        new.source = address_source();
+        new.tx_checksum_offload = nic.tx_checksum;
+        new.rx_checksum_offload = nic.rx_checksum;
+    }
+    uint64_t flags = spin_lock(&info_lock);
+    info = new;
+    spin_unlock(&info_lock, flags);
+}
+
 void net_info(struct net_info *out)
 {
-    *out = (struct net_info){.state = NET_NO_DEVICE, .source = ""};
-    if (!is_running || nic.is_failed)
-        return;
-    const struct nic_counters *counters = &nic.counters;
-    bool has_address = !ip4_addr_isany(netif_ip4_addr(&link_netif));
-    out->state = !nic.has_link ? NET_NO_LINK : has_address ? NET_UP : NET_CONFIGURING;
-    snprintf(out->device, sizeof(out->device), "%s %s", nic.driver->name, nic.pci->name);
-    memcpy(out->mac, nic.mac, sizeof(out->mac));
-    if (has_address) {
-        ip4addr_ntoa_r(netif_ip4_addr(&link_netif), out->address, sizeof(out->address));
-        ip4addr_ntoa_r(netif_ip4_netmask(&link_netif), out->netmask, sizeof(out->netmask));
-        ip4addr_ntoa_r(netif_ip4_gw(&link_netif), out->gateway, sizeof(out->gateway));
-    }
-    snprintf(out->hostname, sizeof(out->hostname), "%s", names_hostname());
-    out->source = address_source();
-    out->tx_checksum_offload = nic.tx_checksum;
-    out->rx_checksum_offload = nic.rx_checksum;
-    out->rx_packets = counters->rx_frames;
-    out->tx_packets = counters->tx_frames;
-    out->rx_bytes = counters->rx_bytes;
-    out->tx_bytes = counters->tx_bytes;
-    out->rx_dropped = counters->rx_errors + link_dropped();
+    uint64_t flags = spin_lock(&info_lock);
+    *out = info;
+    spin_unlock(&info_lock, flags);
+    out->rx_packets = nic.counters.rx_frames;
+    out->tx_packets = nic.counters.tx_frames;
+    out->rx_bytes = nic.counters.rx_bytes;
+    out->tx_bytes = nic.counters.tx_bytes;
+    out->rx_dropped = nic.counters.rx_errors + link_dropped();
     out->tcp_retransmits = lwip_stats.mib2.tcpretranssegs;
 }

@@ -9,6 +9,9 @@
 
 #include "runtime/net/nic.h"
 
+/* net.c: link, address or name have changed. */
+void net_changed(void);
+
 /* link.c: lwIP's network interface over a NIC. */
 extern struct netif link_netif;
 int link_start(struct nic *nic, const char *hostname);
