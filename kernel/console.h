@@ -1,6 +1,5 @@
 /*
- * kernel/console.h: where people see the log: serial port and screen. kernel/log.c is the only user besides the panic, and
- * holds its lock around every call.
+ * kernel/console.h: where people see the log: serial port and screen. kernel/log.c is their only user, one core at a time.
  */
 #ifndef INGOT_CONSOLE_H
 #define INGOT_CONSOLE_H
@@ -25,9 +24,11 @@ void screen_write(const char *text, size_t length, enum screen_colour colour);
 /* ---- kernel/log.c ------------------------------------------------------------------------------------------------ */
 
 void log_start(void);          /* before anything is logged */
-void log_screen_start(void);   /* show on the screen what was logged so far */
+void log_screen_start(void);   /* once paging is up; before that lines wait, and a panic is seen on the serial port only */
 void log_previous_show(void);  /* lines that a crashed boot left behind, as LOG_INFO */
-bool log_drain(void);          /* serial_drain() under the lock, for idle cores */
+bool log_is_waiting(void);     /* there are lines that nobody has shown yet */
+bool log_show_step(void);      /* show one, or feed the serial port, unless another core is at it; true if that was work */
+void log_show_late(void);      /* show all if the oldest has waited for long: for cores that never idle */
 /* From here on one core writes, whatever lock was held, and each line is out when the call returns. */
 void log_panic_begin(void);
 void log_mark_clean(void);     /* the machine goes down on purpose: the next boot need not show this log */

@@ -1,5 +1,6 @@
 /*
- * kernel/idle.c: a core with nothing to do halts until an interrupt; and the spin lock, which keeps interrupts out.
+ * kernel/idle.c: a core with nothing to do shows log lines that wait, then halts until an interrupt; and the spin lock, which
+ * keeps interrupts out.
  */
 #include "kernel/apic.h"
 #include "kernel/console.h"
@@ -10,8 +11,13 @@
 void core_idle(uint64_t deadline_ns)
 {
     struct core *core = core_self();
-    if (core->index == 0 && log_drain())
-        deadline_ns = min_u64(deadline_ns, time_ns() + SERIAL_PERIOD_NS);
+    if (atomic_load(&core->wake_wanted)) {
+        atomic_store(&core->wake_wanted, false);
+        return;
+    }
+    /* Lines are shown while there is nothing better to do, and the caller looks for that after each step. */
+    if (log_show_step())
+        deadline_ns = log_is_waiting() ? 0 : min_u64(deadline_ns, time_ns() + SERIAL_PERIOD_NS);
     if (deadline_ns != DEADLINE_NEVER && time_ns() >= deadline_ns) {
         atomic_store(&core->wake_wanted, false);
         return;
@@ -27,6 +33,12 @@ void core_idle(uint64_t deadline_ns)
     atomic_store(&core->is_asleep, false);
     atomic_store(&core->wake_wanted, false);
     interrupts_on();
+}
+
+/* Every task of this core polls: nobody will come to core_idle(). */
+void core_relax(void)
+{
+    log_show_late();
 }
 
 uint64_t spin_lock(struct spinlock *lock)

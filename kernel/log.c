@@ -1,6 +1,9 @@
 /*
  * kernel/log.c: the log: a ring of lines in memory that survives a warm reset, shown on serial port and screen.
  *
+ * Showing a line takes longer than writing one: idle cores do it, one line at a time, and whoever writes a line when an older
+ * one has waited for SHOW_LATEST_NS, or a warning or an error, shows all that wait. A panic shows everything.
+ *
  * The ring lies at an address that the boot loader takes at every boot (boot/memory.c). Each record carries a checksum, and
  * the head says whether the last boot ended in order; if it did not, its last lines are shown at this boot.
  */
@@ -13,6 +16,7 @@
 
 #define MAGIC UINT64_C(0x31474f4c544f474e) /* "NGOTLOG1" */
 #define PREVIOUS_MAX 48
+#define SHOW_LATEST_NS (50 * NS_PER_MS)
 
 struct record {
     struct log_line line;
@@ -28,9 +32,14 @@ static_assert(sizeof(struct area) <= BOOT_LOG_BYTES, "the boot loader reserves t
 #define RECORD_COUNT ARRAY_COUNT(((struct area *)0)->records)
 
 static struct area *area; /* NULL until log_start() and when the boot loader found no memory: no ring then */
-static uint64_t next_sequence = 1;
-static struct spinlock lock;
+static _Atomic uint64_t next_sequence = 1;
+static struct spinlock lock; /* of the ring; not needed to show lines */
 static _Atomic bool is_panicking;
+
+/* Who shows lines. Taken by trying, never by waiting, but for console_print(). */
+static _Atomic bool is_showing;
+static _Atomic uint64_t next_shown = 1;
+static _Atomic uint64_t waiting_since_ns; /* time of line next_shown, once it is written */
 static bool has_screen;
 
 static struct record previous[PREVIOUS_MAX];
@@ -81,13 +90,15 @@ void log_start(void)
     area = (struct area *)boot_info->log_pa;
     if (area == NULL)
         return;
-    if (area->magic == MAGIC && area->is_clean != 1)
-        previous_collect();
+    if (area->magic == MAGIC) {
+        if (area->is_clean != 1)
+            previous_collect();
+        /* Old records stay until they are written over; nothing else tells them from this boot's. */
+        for (size_t i = 0; i < RECORD_COUNT; i++)
+            area->records[i].line.sequence = 0;
+    }
     area->magic = MAGIC;
     area->is_clean = 0;
-    /* Old records stay until they are written over; their sequence numbers tell them from new ones only after this. */
-    for (size_t i = 0; i < RECORD_COUNT; i++)
-        area->records[i].line.sequence = 0;
 }
 
 void log_previous_show(void)
@@ -109,7 +120,7 @@ void log_mark_clean(void)
         area->is_clean = 1;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- escaping ---------------------------------------------------------------------------------------------------- */
 
 /* Length of the well-formed UTF-8 character at text (Unicode 15, table 3-7), 0 when there is none. */
 static size_t utf8_length(const unsigned char *text)
@@ -149,9 +160,13 @@ static void text_escape(char *out, size_t size_bytes, const char *text)
     out[n] = '\0';
 }
 
+/* ---- showing ----------------------------------------------------------------------------------------------------- */
+
 static void line_show(const struct log_line *line, bool on_serial, bool on_screen)
 {
-    char text[sizeof(line->text) + 32];
+    if (line->level > LOG_INFO)
+        return;
+    char text[sizeof(line->text) + 40];
     size_t length = format_print(text, sizeof(text), "[%5llu.%06llu] %s%s\n", (unsigned long long)(line->time_ns / NS_PER_S),
                                  (unsigned long long)(line->time_ns % NS_PER_S / NS_PER_US),
                                  line->level == LOG_ERROR  ? "error: "
@@ -166,6 +181,67 @@ static void line_show(const struct log_line *line, bool on_serial, bool on_scree
                      : line->level == LOG_WARN ? SCREEN_WARN
                                                : SCREEN_PLAIN);
 }
+
+static bool show_begin(void)
+{
+    return atomic_load(&is_panicking) || !atomic_exchange(&is_showing, true);
+}
+
+static void show_end(void)
+{
+    atomic_store(&is_showing, false);
+}
+
+/* The next line that waits. Between show_begin() and show_end(); false when there is none. */
+static bool show_one(void)
+{
+    struct log_line line;
+    uint64_t next = atomic_load(&next_shown);
+    if (!log_read(next, &line))
+        return false;
+    if (line.sequence != next) {
+        char text[64];
+        size_t length = format_print(text, sizeof(text), "... %llu lines were faster than the console\n",
+                                     (unsigned long long)(line.sequence - next));
+        serial_write(text, length);
+        screen_write(text, has_screen ? length : 0, SCREEN_WARN);
+    }
+    line_show(&line, true, has_screen);
+    atomic_store(&next_shown, line.sequence + 1);
+    atomic_store(&waiting_since_ns, time_ns()); /* of the line after, which cannot wait for longer than this one did */
+    return true;
+}
+
+static void show_all(void)
+{
+    if (!show_begin())
+        return; /* somebody is at it, on another core or below this interrupt */
+    while (show_one())
+        ;
+    show_end();
+}
+
+bool log_is_waiting(void)
+{
+    return atomic_load_explicit(&next_shown, memory_order_relaxed) != atomic_load_explicit(&next_sequence, memory_order_relaxed);
+}
+
+bool log_show_step(void)
+{
+    if (!show_begin())
+        return false;
+    bool more = show_one() || serial_drain();
+    show_end();
+    return more;
+}
+
+void log_show_late(void)
+{
+    if (log_is_waiting() && time_ns() - atomic_load(&waiting_since_ns) > SHOW_LATEST_NS)
+        show_all();
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 void log_print(enum log_level level, const char *fmt, ...)
 {
@@ -182,11 +258,22 @@ void log_print(enum log_level level, const char *fmt, ...)
     record.check = checksum(&record.line);
     if (area != NULL)
         area->records[(record.line.sequence - 1) % RECORD_COUNT] = record;
-    if (level <= LOG_INFO)
-        line_show(&record.line, true, has_screen);
+    if (atomic_load(&next_shown) == record.line.sequence)
+        atomic_store(&waiting_since_ns, record.line.time_ns);
+    lock_drop(flags);
+
+    if (area == NULL) {
+        if (show_begin()) {
+            line_show(&record.line, true, has_screen);
+            show_end();
+        }
+    } else if (level <= LOG_WARN) {
+        show_all();
+    } else {
+        log_show_late();
+    }
     if (atomic_load(&is_panicking))
         serial_flush();
-    lock_drop(flags);
 }
 
 void console_print(const char *fmt, ...)
@@ -199,11 +286,14 @@ void console_print(const char *fmt, ...)
     text_escape(line, sizeof(text), text);
     size_t length = strlen(line);
     line[length++] = '\n';
-    uint64_t flags = lock_take();
+    while (!show_begin())
+        task_yield();
+    while (show_one()) /* what came before goes first */
+        ;
     serial_write(line, length);
     if (has_screen)
         screen_write(line, length, SCREEN_PLAIN);
-    lock_drop(flags);
+    show_end();
 }
 
 int log_read(uint64_t from, struct log_line *out)
@@ -219,27 +309,13 @@ int log_read(uint64_t from, struct log_line *out)
     return found;
 }
 
-bool log_drain(void)
-{
-    uint64_t flags = lock_take();
-    bool more = serial_drain();
-    lock_drop(flags);
-    return more;
-}
-
 void log_screen_start(void)
 {
-    uint64_t flags = lock_take();
     has_screen = screen_start();
-    for (uint64_t sequence = 1; area != NULL && has_screen && sequence < next_sequence; sequence++) {
-        const struct log_line *line = &area->records[(sequence - 1) % RECORD_COUNT].line;
-        if (line->level <= LOG_INFO)
-            line_show(line, false, true);
-    }
-    lock_drop(flags);
 }
 
 void log_panic_begin(void)
 {
     atomic_store(&is_panicking, true);
+    show_all();
 }

@@ -4,8 +4,6 @@
  * Until the page allocator gets them, and as long as the firmware's stack and page tables are in use, early_alloc() cuts pieces from the top of the largest one below 4 GiB, where
  * processors that start in 32-bit mode can reach them.
  */
-#include <string.h>
-
 #include "boot/boot.h"
 #include "kernel/paging.h"
 
@@ -73,7 +71,6 @@ void *early_alloc(uint64_t size_bytes, uint64_t align)
         span_count++;
     }
     spans[best].end = pa;
-    memset((void *)pa, 0, size_bytes);
     return (void *)pa;
 }
 

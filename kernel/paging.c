@@ -52,7 +52,9 @@ static uint64_t *table_take(void)
 {
     if (pool_used == pool_pages)
         return NULL;
-    return pool + TABLE_ENTRIES * pool_used++; /* zero since it was allocated */
+    uint64_t *table = pool + TABLE_ENTRIES * pool_used++;
+    memset(table, 0, PAGE_SIZE);
+    return table;
 }
 
 static uint64_t entry_rights(unsigned flags)

@@ -34,7 +34,7 @@ void tlb_drop_if_wanted(void);
 
 /* ---- kernel/memory_map.c: RAM before there is an allocator ------------------------------------------------------ */
 
-/* Zeroed memory below 4 GiB from the largest free range; align is a power of two, at least a page. Panics when out of it. */
+/* Memory, not cleared, below 4 GiB from the largest free range; align is a power of two, at least a page. Panics when out of it. */
 void *early_alloc(uint64_t size_bytes, uint64_t align);
 /* Hand all the rest to the page allocator, the firmware's own memory too; early_alloc() is over. On our own stack only. */
 void memory_map_hand_over(void);

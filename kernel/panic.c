@@ -14,7 +14,8 @@
 #include "kernel/smp.h"
 #include "kernel/x86.h"
 
-#define BACKTRACE_MAX 32
+#define BACKTRACE_MAX 32 /* lines */
+#define REPEATS_MAX   10000
 
 /* Page fault error code (SDM 3A, 4.7). */
 #define FAULT_PRESENT  BIT(0)
@@ -58,10 +59,12 @@ void machine_restart_delay_set(unsigned seconds)
 
 /* ---- what is printed --------------------------------------------------------------------------------------------- */
 
-static void address_print(const char *label, uint64_t address)
+static void address_print(const char *label, uint64_t address, bool is_return)
 {
-    uint64_t offset;
-    const char *name = symbol_find(address, &offset);
+    uint64_t offset = 0;
+    /* A return address may lie behind its function, when the call was the last thing in it. */
+    const char *name = symbol_find(address - is_return, &offset);
+    offset += is_return;
     if (name != NULL)
         log_error("%s %016llx %s+%#llx (image+%#llx)", label, (unsigned long long)address, name, (unsigned long long)offset,
                   (unsigned long long)(address - (uint64_t)image_base));
@@ -79,15 +82,28 @@ static bool frame_is_readable(uint64_t frame)
 static void backtrace_print(uint64_t frame)
 {
     log_error("backtrace:");
-    for (unsigned depth = 0; depth < BACKTRACE_MAX && frame_is_readable(frame); depth++) {
+    uint64_t last = 0;
+    unsigned repeats = 0, lines = 0;
+    while (lines < BACKTRACE_MAX && repeats < REPEATS_MAX && frame_is_readable(frame)) {
         const uint64_t *words = (const uint64_t *)frame;
         if (words[1] == 0)
             break;
-        address_print("  from", words[1]);
+        if (words[1] == last) {
+            repeats++; /* a function that calls itself is named once */
+        } else {
+            if (repeats != 0)
+                log_error("  ... %u times", repeats);
+            repeats = 0;
+            last = words[1];
+            address_print("  from", last, true);
+            lines++;
+        }
         if (words[0] <= frame)
             break; /* callers lie higher; anything else is the end or a broken chain */
         frame = words[0];
     }
+    if (repeats != 0)
+        log_error("  ... %u times", repeats);
 }
 
 static void registers_print(const struct exception_frame *f)
@@ -144,7 +160,6 @@ _Noreturn void panic(const char *fmt, ...)
     va_end(args);
     panic_begin();
     log_error("PANIC on core %u, task %s: %s", core_current(), task_name(), message);
-    address_print("at", (uint64_t)__builtin_return_address(0));
     backtrace_print((uint64_t)__builtin_frame_address(0));
     panic_end();
 }
@@ -184,11 +199,11 @@ void exception_handle(struct exception_frame *frame)
                      (unsigned long long)frame->vector);
     panic_begin();
     log_error("PANIC on core %u, task %s: %s", core_current(), task_name(), message);
-    address_print("at", frame->rip);
+    address_print("at", frame->rip, false);
     registers_print(frame);
     /* Called through a bad pointer: the code is nowhere, but its return address lies on top of the stack. */
     if (symbol_find(frame->rip, &(uint64_t){0}) == NULL && frame_is_readable(frame->rsp))
-        address_print("called from", *(const uint64_t *)frame->rsp);
+        address_print("called from", *(const uint64_t *)frame->rsp, true);
     backtrace_print(frame->rbp);
     panic_end();
 }

@@ -77,7 +77,7 @@ void *stack_alloc(size_t size_bytes)
     if (stack != NULL)
         return stack;
 
-    void *memory = page_alloc(size_bytes, 0);
+    void *memory = page_alloc_dirty(size_bytes, 0);
     if (memory == NULL)
         return NULL;
     uint64_t flags = spin_lock(&lock);

@@ -36,7 +36,7 @@ _Noreturn void __stack_chk_fail(void);
 _Noreturn void __stack_chk_fail(void)
 {
     uint64_t offset = 0, caller = (uint64_t)__builtin_return_address(0);
-    const char *name = symbol_find(caller, &offset);
+    const char *name = symbol_find(caller - 1, &offset);
     panic("stack smashing detected: a local array was overrun in %s", name != NULL ? name : "an unknown function");
 }
 
