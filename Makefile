@@ -233,6 +233,12 @@ LDFLAGS_IMAGE := -static-pie -nostdlib -nostartfiles -T kernel/ingot.ld -Wl,--gc
 $(BUILD)/ingot.elf: $(IMAGE_OBJ) kernel/ingot.ld
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(LDFLAGS_IMAGE) -o $@ $(IMAGE_OBJ) -L$(NEWLIB)/x86_64-elf/lib -lc -lm -lgcc
+# For the safety tests: the same image with code that breaks it on purpose.
+$(BUILD)/break.elf: $(BUILD)/ingot.elf $(BUILD)/obj/tests/e2e/break.c.o
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(LDFLAGS_IMAGE:ingot.map=break.map) -o $@ $(IMAGE_OBJ) $(BUILD)/obj/tests/e2e/break.c.o -L$(NEWLIB)/x86_64-elf/lib -lc -lm -lgcc
+$(BUILD)/break.efi: $(BUILD)/break.elf images/elf2pe.py
+	$(Q)$(PYTHON) images/elf2pe.py $< $@
 $(BUILD)/BOOTX64.EFI: $(BUILD)/ingot.elf images/elf2pe.py
 	$(call say,PE      ,$@)
 	$(Q)$(PYTHON) images/elf2pe.py $< $@

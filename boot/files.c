@@ -9,8 +9,9 @@
 #include "boot/uefi.h"
 #include "kernel/format.h"
 
-#define FIRMWARE_BYTES_MAX (UINT64_C(512) * 1024 * 1024) /* all files together; NVIDIA's GSP images are 30 to 80 MB each */
-#define READ_CHUNK         (UINT64_C(4) * 1024 * 1024)   /* some firmware fails on larger single reads */
+#define FIRMWARE_BYTES_MAX \
+    (UINT64_C(512) * 1024 * 1024) /* all files together; NVIDIA's GSP images are 30 to 80 MB each */
+#define READ_CHUNK (UINT64_C(4) * 1024 * 1024) /* some firmware fails on larger single reads */
 
 static EFI_FILE_HANDLE volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 {
@@ -21,7 +22,8 @@ static EFI_FILE_HANDLE volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     EFI_BOOT_SERVICES *bs = system->BootServices;
     if (EFI_ERROR(bs->HandleProtocol(handle, &loaded_guid, (void **)&loaded)) || loaded == NULL)
         return NULL;
-    if (EFI_ERROR(bs->HandleProtocol(loaded->DeviceHandle, &volume_guid, (void **)&volume)) || volume == NULL)
+    if (EFI_ERROR(bs->HandleProtocol(loaded->DeviceHandle, &volume_guid, (void **)&volume)) ||
+        volume == NULL)
         return NULL; /* loaded over the network, or from a shell's memory */
     return EFI_ERROR(volume->OpenVolume(volume, &root)) ? NULL : root;
 }
@@ -44,7 +46,8 @@ static uint64_t file_read(EFI_FILE_HANDLE file, void *to, uint64_t size_bytes, E
 static void *pages_keep(EFI_SYSTEM_TABLE *system, struct boot_info *info, uint64_t size_bytes)
 {
     EFI_PHYSICAL_ADDRESS pa = 0;
-    if (EFI_ERROR(system->BootServices->AllocatePages(AllocateAnyPages, EfiLoaderData, EFI_PAGES(size_bytes), &pa)))
+    if (EFI_ERROR(system->BootServices->AllocatePages(AllocateAnyPages, EfiLoaderData,
+                                                      EFI_PAGES(size_bytes), &pa)))
         return NULL;
     if (!boot_keep(info, pa, size_bytes)) {
         system->BootServices->FreePages(pa, EFI_PAGES(size_bytes));
@@ -66,8 +69,8 @@ static void config_read(EFI_FILE_HANDLE root, EFI_SYSTEM_TABLE *system, struct b
     if (!EFI_ERROR(status))
         text = pages_keep(system, info, BOOT_CONFIG_MAX + 1);
     if (text == NULL) {
-        format_print(info->config_error, sizeof(info->config_error), "cannot be opened (UEFI status %#llx)",
-                     (unsigned long long)status);
+        format_print(info->config_error, sizeof(info->config_error),
+                     "cannot be opened (UEFI status %#llx)", (unsigned long long)status);
         return;
     }
     uint64_t count = file_read(file, text, BOOT_CONFIG_MAX + 1, &status);
@@ -94,8 +97,8 @@ union entry {
     char bytes[sizeof(EFI_FILE_INFO) + 256 * sizeof(CHAR16)];
 };
 
-static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system, struct boot_info *info, union entry *entry,
-                               uint64_t *room)
+static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system,
+                               struct boot_info *info, union entry *entry, uint64_t *room)
 {
     struct boot_firmware_file *out = &info->firmware[info->firmware_count];
     unsigned n = 0;
@@ -120,7 +123,8 @@ static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system,
     if (file != NULL)
         file->Close(file);
     if (problem != NULL) {
-        format_print(info->firmware_error, sizeof(info->firmware_error), "firmware file %s: %s", out->name, problem);
+        format_print(info->firmware_error, sizeof(info->firmware_error), "firmware file %s: %s",
+                     out->name, problem);
         return;
     }
     out->data = data;

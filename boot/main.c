@@ -40,8 +40,10 @@ bool boot_keep(struct boot_info *info, uint64_t pa, uint64_t size_bytes)
 /* Days since 1970-01-01 of a date in the Gregorian calendar. */
 static int64_t days_from_date(int year, int month, int day)
 {
-    int y = month <= 2 ? year - 1 : year; /* years start in March, so that the leap day comes last */
-    int64_t days = 365 * (int64_t)y + y / 4 - y / 100 + y / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    int y =
+        month <= 2 ? year - 1 : year; /* years start in March, so that the leap day comes last */
+    int64_t days =
+        365 * (int64_t)y + y / 4 - y / 100 + y / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     return days - 719468; /* 1970-01-01 counted the same way */
 }
 
@@ -51,10 +53,11 @@ static int64_t wall_clock_read(EFI_SYSTEM_TABLE *system)
     EFI_TIME t;
     if (EFI_ERROR(system->RuntimeServices->GetTime(&t, NULL)))
         return 0;
-    if (t.Year < 2020 || t.Year > 2199 || t.Month < 1 || t.Month > 12 || t.Day < 1 || t.Day > 31 || t.Hour > 23 ||
-        t.Minute > 59 || t.Second > 59 || t.Nanosecond > 999999999)
+    if (t.Year < 2020 || t.Year > 2199 || t.Month < 1 || t.Month > 12 || t.Day < 1 || t.Day > 31 ||
+        t.Hour > 23 || t.Minute > 59 || t.Second > 59 || t.Nanosecond > 999999999)
         return 0; /* a clock that was never set, or broken */
-    int64_t seconds = days_from_date(t.Year, t.Month, t.Day) * 86400 + t.Hour * 3600 + t.Minute * 60 + t.Second;
+    int64_t seconds =
+        days_from_date(t.Year, t.Month, t.Day) * 86400 + t.Hour * 3600 + t.Minute * 60 + t.Second;
     if (t.TimeZone >= -1440 && t.TimeZone <= 1440) /* else EFI_UNSPECIFIED_TIMEZONE */
         seconds += (int64_t)t.TimeZone * 60;       /* local time = UTC - TimeZone (8.3.1) */
     return seconds * (int64_t)NS_PER_S + t.Nanosecond;
@@ -96,7 +99,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     }
     info->entry_tsc = entry_tsc;
     info->wall_clock_ns = wall_clock_read(system);
-    system->BootServices->SetWatchdogTimer(0, 0, 0, NULL); /* it would restart the machine after five minutes */
+    system->BootServices->SetWatchdogTimer(
+        0, 0, 0, NULL); /* it would restart the machine after five minutes */
 
     /* 1. this image; the clock's first sample is taken early, so that the second is far enough from it */
     info->image_pa = (uint64_t)image_base;
@@ -104,7 +108,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     boot_keep(info, info->image_pa, info->image_bytes);
     EFI_LOADED_IMAGE *loaded = NULL;
     EFI_GUID loaded_guid = LOADED_IMAGE_PROTOCOL;
-    if (!EFI_ERROR(system->BootServices->HandleProtocol(handle, &loaded_guid, (void **)&loaded)) && loaded != NULL)
+    if (!EFI_ERROR(system->BootServices->HandleProtocol(handle, &loaded_guid, (void **)&loaded)) &&
+        loaded != NULL)
         info->is_image_moved = loaded->ImageBase != (void *)image_base;
     info->rsdp_pa = rsdp_find(system);
     acpi_start(info->rsdp_pa);
@@ -113,7 +118,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     /* 2. what only the firmware knows */
     info->runtime_services = system->RuntimeServices;
     info->firmware_revision = system->FirmwareRevision;
-    for (unsigned i = 0; system->FirmwareVendor != NULL && i < sizeof(info->firmware_vendor) - 1; i++) {
+    for (unsigned i = 0; system->FirmwareVendor != NULL && i < sizeof(info->firmware_vendor) - 1;
+         i++) {
         CHAR16 c = system->FirmwareVendor[i];
         info->firmware_vendor[i] = c >= ' ' && c < 127 ? (char)c : c == 0 ? '\0' : '?';
         if (c == 0)
@@ -129,7 +135,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     /* 3. the machine is ours */
     EFI_STATUS status = boot_services_exit(handle, system, info);
     if (EFI_ERROR(status)) {
-        boot_say(system, "Ingot: the firmware does not let go of the machine (ExitBootServices failed).");
+        boot_say(system,
+                 "Ingot: the firmware does not let go of the machine (ExitBootServices failed).");
         return status;
     }
     kernel_main(info);

@@ -8,15 +8,18 @@
 #include "kernel/x86.h"
 
 #define MAP_SLACK_BYTES (32 * 1024) /* room for entries that later allocations add */
-#define EXIT_TRIES      8           /* each failure means that the map changed between the two calls; once is common */
-#define MEMORY_SP       UINT64_C(0x40000)
+#define EXIT_TRIES \
+    8 /* each failure means that the map changed between the two calls; once is common */
+#define MEMORY_SP UINT64_C(0x40000)
 
 static EFI_MEMORY_DESCRIPTOR *map;
 static UINTN map_capacity;
 
-static bool pages_allocate_at(EFI_SYSTEM_TABLE *system, struct boot_info *info, uint64_t pa, uint64_t size_bytes)
+static bool pages_allocate_at(EFI_SYSTEM_TABLE *system, struct boot_info *info, uint64_t pa,
+                              uint64_t size_bytes)
 {
-    if (EFI_ERROR(system->BootServices->AllocatePages(AllocateAddress, EfiLoaderData, EFI_PAGES(size_bytes), &pa)))
+    if (EFI_ERROR(system->BootServices->AllocatePages(AllocateAddress, EfiLoaderData,
+                                                      EFI_PAGES(size_bytes), &pa)))
         return false;
     return boot_keep(info, pa, size_bytes);
 }
@@ -27,8 +30,8 @@ void boot_memory_reserve(EFI_SYSTEM_TABLE *system, struct boot_info *info)
 
     /* Two pages for the code that other cores start in: real mode reaches 1 MiB, and the first 64 KiB stay unmapped. */
     EFI_PHYSICAL_ADDRESS low = 0xfffff;
-    if (!EFI_ERROR(bs->AllocatePages(AllocateMaxAddress, EfiLoaderData, 2, &low)) && low >= 0x10000 &&
-        boot_keep(info, low, 2 * PAGE_SIZE))
+    if (!EFI_ERROR(bs->AllocatePages(AllocateMaxAddress, EfiLoaderData, 2, &low)) &&
+        low >= 0x10000 && boot_keep(info, low, 2 * PAGE_SIZE))
         info->trampoline_pa = low;
 
     /* The log outlives a warm reset if the next boot finds it: the first of a few fixed places that is free. */
@@ -38,7 +41,9 @@ void boot_memory_reserve(EFI_SYSTEM_TABLE *system, struct boot_info *info)
             info->log_pa = log_places[i];
     }
     EFI_PHYSICAL_ADDRESS anywhere = 0;
-    if (info->log_pa == 0 && !EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData, EFI_PAGES(BOOT_LOG_BYTES), &anywhere)) &&
+    if (info->log_pa == 0 &&
+        !EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData, EFI_PAGES(BOOT_LOG_BYTES),
+                                     &anywhere)) &&
         boot_keep(info, anywhere, BOOT_LOG_BYTES)) {
         memset((void *)anywhere, 0, BOOT_LOG_BYTES); /* not a log of ours */
         info->log_pa = anywhere;
@@ -62,7 +67,8 @@ static enum boot_range_kind range_kind(const EFI_MEMORY_DESCRIPTOR *d)
     case EfiBootServicesData:
         return d->Attribute & EFI_MEMORY_WB ? BOOT_RANGE_RECLAIM : BOOT_RANGE_RESERVED;
     case EfiConventionalMemory:
-        return d->Attribute & MEMORY_SP || !(d->Attribute & EFI_MEMORY_WB) ? BOOT_RANGE_RESERVED : BOOT_RANGE_FREE;
+        return d->Attribute & MEMORY_SP || !(d->Attribute & EFI_MEMORY_WB) ? BOOT_RANGE_RESERVED
+                                                                           : BOOT_RANGE_FREE;
     case EfiACPIReclaimMemory:
         return BOOT_RANGE_ACPI;
     case EfiACPIMemoryNVS:
@@ -80,7 +86,8 @@ static enum boot_range_kind range_kind(const EFI_MEMORY_DESCRIPTOR *d)
 }
 
 /* Insert in address order, merging with the range before when they touch and are of a kind. */
-static void range_add(struct boot_info *info, uint64_t pa, uint64_t size_bytes, enum boot_range_kind kind)
+static void range_add(struct boot_info *info, uint64_t pa, uint64_t size_bytes,
+                      enum boot_range_kind kind)
 {
     if (size_bytes == 0 || pa + size_bytes < pa)
         return;
@@ -96,7 +103,8 @@ static void range_add(struct boot_info *info, uint64_t pa, uint64_t size_bytes, 
         return; /* overlapping entries: believe the first */
     if (info->range_count == BOOT_RANGES_MAX)
         return; /* a map this scattered loses its last pieces; memory not listed is never touched */
-    memmove(&info->ranges[at + 1], &info->ranges[at], (info->range_count - at) * sizeof(info->ranges[0]));
+    memmove(&info->ranges[at + 1], &info->ranges[at],
+            (info->range_count - at) * sizeof(info->ranges[0]));
     info->ranges[at] = (struct boot_range){pa, size_bytes, kind};
     info->range_count++;
 }

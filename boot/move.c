@@ -18,17 +18,21 @@ extern const struct elf_rela image_rela[], image_rela_end[];
 /* EFI_MEMORY_ATTRIBUTE_PROTOCOL, UEFI 2.10, 37.1; gnu-efi has no declaration of it. */
 struct memory_attribute_protocol {
     void *get;
-    EFI_STATUS(EFIAPI *set)(struct memory_attribute_protocol *, EFI_PHYSICAL_ADDRESS, UINT64 size, UINT64 attributes);
-    EFI_STATUS(EFIAPI *clear)(struct memory_attribute_protocol *, EFI_PHYSICAL_ADDRESS, UINT64 size, UINT64 attributes);
+    EFI_STATUS(EFIAPI *set)(struct memory_attribute_protocol *, EFI_PHYSICAL_ADDRESS, UINT64 size,
+                            UINT64 attributes);
+    EFI_STATUS(EFIAPI *clear)(struct memory_attribute_protocol *, EFI_PHYSICAL_ADDRESS, UINT64 size,
+                              UINT64 attributes);
 };
-#define MEMORY_XP UINT64_C(0x4000)  /* EFI_MEMORY_XP: not executable */
-#define MEMORY_RO UINT64_C(0x20000) /* EFI_MEMORY_RO */
-#define MEMORY_SP UINT64_C(0x40000) /* EFI_MEMORY_SP: set aside for a special purpose */
+#define MEMORY_XP  UINT64_C(0x4000)  /* EFI_MEMORY_XP: not executable */
+#define MEMORY_RO  UINT64_C(0x20000) /* EFI_MEMORY_RO */
+#define MEMORY_SP  UINT64_C(0x40000) /* EFI_MEMORY_SP: set aside for a special purpose */
 
 #define MOVE_TRIES 32
-#define MOVE_LOWEST UINT64_C(0x1000000) /* 16 MiB: leave low memory to firmware and to the trampoline */
+#define MOVE_LOWEST \
+    UINT64_C(0x1000000) /* 16 MiB: leave low memory to firmware and to the trampoline */
 
-struct boot_seed boot_seed = {.words = {1}}; /* in .data, not .bss, so that it is copied along with the image */
+struct boot_seed boot_seed = {
+    .words = {1}}; /* in .data, not .bss, so that it is copied along with the image */
 
 /* splitmix64's output function: spreads each input bit over the word. */
 static BEFORE_GUARD uint64_t mix(uint64_t x)
@@ -66,10 +70,12 @@ BEFORE_GUARD void boot_seed_gather(EFI_SYSTEM_TABLE *system, struct boot_seed *o
     EFI_RNG_PROTOCOL *rng = NULL;
     uint64_t firmware_words[8] = {0};
     bool has_firmware_words =
-        !EFI_ERROR(system->BootServices->LocateProtocol(&rng_guid, NULL, (void **)&rng)) && rng != NULL &&
+        !EFI_ERROR(system->BootServices->LocateProtocol(&rng_guid, NULL, (void **)&rng)) &&
+        rng != NULL &&
         !EFI_ERROR(rng->GetRNG(rng, NULL, sizeof(firmware_words), (UINT8 *)firmware_words));
     uint64_t monotonic = 0;
-    system->BootServices->GetNextMonotonicCount(&monotonic); /* a seed only: an error leaves 0, which is fine */
+    system->BootServices->GetNextMonotonicCount(
+        &monotonic); /* a seed only: an error leaves 0, which is fine */
 
     out->is_strong = has_firmware_words;
     uint64_t state = tsc_read() ^ mix(monotonic);
@@ -88,7 +94,8 @@ BEFORE_GUARD void boot_seed_gather(EFI_SYSTEM_TABLE *system, struct boot_seed *o
 }
 
 /* A random page-aligned place for size_bytes in free memory, or 0. Each possible page is equally likely. */
-static BEFORE_GUARD uint64_t place_choose(const char *map, UINTN map_bytes, UINTN step, uint64_t size_bytes, uint64_t dice)
+static BEFORE_GUARD uint64_t place_choose(const char *map, UINTN map_bytes, UINTN step,
+                                          uint64_t size_bytes, uint64_t dice)
 {
     uint64_t places = 0;
     for (int pass = 0; pass < 2; pass++) {
@@ -119,7 +126,8 @@ static BEFORE_GUARD uint64_t place_allocate(EFI_SYSTEM_TABLE *system, uint64_t s
     EFI_BOOT_SERVICES *bs = system->BootServices;
     UINTN map_bytes = 0, key, step;
     UINT32 version;
-    bs->GetMemoryMap(&map_bytes, NULL, &key, &step, &version); /* fails by design and says the size */
+    bs->GetMemoryMap(&map_bytes, NULL, &key, &step,
+                     &version); /* fails by design and says the size */
     map_bytes += 16 * 1024;
     char *map = NULL;
     if (EFI_ERROR(bs->AllocatePool(EfiLoaderData, map_bytes, (void **)&map)))
@@ -127,8 +135,10 @@ static BEFORE_GUARD uint64_t place_allocate(EFI_SYSTEM_TABLE *system, uint64_t s
     uint64_t place = 0;
     if (!EFI_ERROR(bs->GetMemoryMap(&map_bytes, (void *)map, &key, &step, &version))) {
         for (int i = 0; i < MOVE_TRIES && place == 0; i++) {
-            EFI_PHYSICAL_ADDRESS pa = place_choose(map, map_bytes, step, size_bytes, mix(boot_seed.words[7] + (uint64_t)i));
-            if (pa != 0 && !EFI_ERROR(bs->AllocatePages(AllocateAddress, EfiLoaderCode, EFI_PAGES(size_bytes), &pa)))
+            EFI_PHYSICAL_ADDRESS pa = place_choose(map, map_bytes, step, size_bytes,
+                                                   mix(boot_seed.words[7] + (uint64_t)i));
+            if (pa != 0 && !EFI_ERROR(bs->AllocatePages(AllocateAddress, EfiLoaderCode,
+                                                        EFI_PAGES(size_bytes), &pa)))
                 place = pa;
         }
     }
@@ -141,10 +151,13 @@ static BEFORE_GUARD EFI_STATUS rights_set(EFI_SYSTEM_TABLE *system, uint64_t bas
 {
     EFI_GUID guid = {0xf4560cf6, 0x40ec, 0x4b4a, {0xa1, 0x92, 0xbf, 0x1d, 0x57, 0xd0, 0xb1, 0x89}};
     struct memory_attribute_protocol *attributes = NULL;
-    if (EFI_ERROR(system->BootServices->LocateProtocol(&guid, NULL, (void **)&attributes)) || attributes == NULL)
+    if (EFI_ERROR(system->BootServices->LocateProtocol(&guid, NULL, (void **)&attributes)) ||
+        attributes == NULL)
         return EFI_SUCCESS;
-    uint64_t text = base + (uint64_t)(image_text - image_base), rodata = base + (uint64_t)(image_rodata - image_base);
-    uint64_t data = base + (uint64_t)(image_data - image_base), end = base + (uint64_t)(image_data_end - image_base);
+    uint64_t text = base + (uint64_t)(image_text - image_base),
+             rodata = base + (uint64_t)(image_rodata - image_base);
+    uint64_t data = base + (uint64_t)(image_data - image_base),
+             end = base + (uint64_t)(image_data_end - image_base);
     EFI_STATUS status = attributes->set(attributes, base, image_facts.size_bytes, MEMORY_XP);
     if (!EFI_ERROR(status))
         status = attributes->clear(attributes, data, end - data, MEMORY_RO);

@@ -21,8 +21,8 @@ void boot_screen_find(EFI_SYSTEM_TABLE *system, struct boot_info *info)
     EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
     EFI_GRAPHICS_OUTPUT_PROTOCOL *gop = NULL;
     /* The console's own screen first: with several cards the first GOP may be one that nobody looks at. */
-    if (system->ConsoleOutHandle == NULL ||
-        EFI_ERROR(system->BootServices->HandleProtocol(system->ConsoleOutHandle, &guid, (void **)&gop)))
+    if (system->ConsoleOutHandle == NULL || EFI_ERROR(system->BootServices->HandleProtocol(
+                                                system->ConsoleOutHandle, &guid, (void **)&gop)))
         gop = NULL;
     if (gop == NULL && EFI_ERROR(system->BootServices->LocateProtocol(&guid, NULL, (void **)&gop)))
         return;
@@ -52,8 +52,9 @@ void boot_screen_find(EFI_SYSTEM_TABLE *system, struct boot_info *info)
     default:
         return; /* PixelBltOnly: no memory to write to */
     }
-    if (screen.pa == 0 || screen.width == 0 || screen.height == 0 || screen.width > SCREEN_SIDE_MAX ||
-        screen.height > SCREEN_SIDE_MAX || screen.pitch_pixels < screen.width || screen.pitch_pixels > SCREEN_SIDE_MAX)
+    if (screen.pa == 0 || screen.width == 0 || screen.height == 0 ||
+        screen.width > SCREEN_SIDE_MAX || screen.height > SCREEN_SIDE_MAX ||
+        screen.pitch_pixels < screen.width || screen.pitch_pixels > SCREEN_SIDE_MAX)
         return;
     screen.size_bytes = (uint64_t)screen.pitch_pixels * screen.height * 4;
     if (gop->Mode->FrameBufferSize < screen.size_bytes)

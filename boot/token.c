@@ -43,6 +43,7 @@ void boot_token_read(EFI_SYSTEM_TABLE *system, struct boot_info *info)
     for (int i = 0; i < BOOT_TOKEN_LENGTH; i++)
         info->token[i] = "0123456789abcdef"[block[i / 8] >> i % 8 * 4 & 15];
     info->token_is_new = true;
-    status = system->RuntimeServices->SetVariable(name, &vendor, attributes, BOOT_TOKEN_LENGTH, info->token);
+    status = system->RuntimeServices->SetVariable(name, &vendor, attributes, BOOT_TOKEN_LENGTH,
+                                                  info->token);
     info->token_is_stored = !EFI_ERROR(status);
 }

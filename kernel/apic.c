@@ -8,39 +8,39 @@
 #include "kernel/x86.h"
 
 /* Register offsets of the xAPIC; the x2APIC's MSR is 0x800 + offset / 16 (11.12.1.2). */
-#define APIC_ID             0x020
-#define APIC_TASK_PRIORITY  0x080
-#define APIC_EOI            0x0b0
-#define APIC_SPURIOUS       0x0f0
-#define   APIC_ENABLE        BIT(8)
-#define APIC_COMMAND        0x300 /* interrupt command register, low half in the xAPIC */
-#define   COMMAND_NMI        field_put(BITS(10, 8), 4)
-#define   COMMAND_INIT       field_put(BITS(10, 8), 5)
-#define   COMMAND_STARTUP    field_put(BITS(10, 8), 6)
-#define   COMMAND_PENDING    BIT(12)
-#define   COMMAND_ASSERT     BIT(14)
-#define APIC_COMMAND_HIGH   0x310
-#define APIC_LVT_TIMER      0x320
-#define   TIMER_TSC_DEADLINE field_put(BITS(18, 17), 2)
-#define APIC_LVT_THERMAL    0x330
-#define APIC_LVT_COUNTERS   0x340
-#define APIC_LVT_LINT0      0x350
-#define APIC_LVT_LINT1      0x360
-#define APIC_LVT_ERROR      0x370
-#define   LVT_MASKED         BIT(16)
-#define   LVT_NMI            field_put(BITS(10, 8), 4)
-#define APIC_TIMER_INITIAL  0x380
-#define APIC_TIMER_CURRENT  0x390
-#define APIC_TIMER_DIVIDE   0x3e0
-#define   DIVIDE_BY_1        0xb
+#define APIC_ID            0x020
+#define APIC_TASK_PRIORITY 0x080
+#define APIC_EOI           0x0b0
+#define APIC_SPURIOUS      0x0f0
+#define APIC_ENABLE        BIT(8)
+#define APIC_COMMAND       0x300 /* interrupt command register, low half in the xAPIC */
+#define COMMAND_NMI        field_put(BITS(10, 8), 4)
+#define COMMAND_INIT       field_put(BITS(10, 8), 5)
+#define COMMAND_STARTUP    field_put(BITS(10, 8), 6)
+#define COMMAND_PENDING    BIT(12)
+#define COMMAND_ASSERT     BIT(14)
+#define APIC_COMMAND_HIGH  0x310
+#define APIC_LVT_TIMER     0x320
+#define TIMER_TSC_DEADLINE field_put(BITS(18, 17), 2)
+#define APIC_LVT_THERMAL   0x330
+#define APIC_LVT_COUNTERS  0x340
+#define APIC_LVT_LINT0     0x350
+#define APIC_LVT_LINT1     0x360
+#define APIC_LVT_ERROR     0x370
+#define LVT_MASKED         BIT(16)
+#define LVT_NMI            field_put(BITS(10, 8), 4)
+#define APIC_TIMER_INITIAL 0x380
+#define APIC_TIMER_CURRENT 0x390
+#define APIC_TIMER_DIVIDE  0x3e0
+#define DIVIDE_BY_1        0xb
 
-#define PIC_MASTER_DATA 0x21
-#define PIC_SLAVE_DATA  0xa1
+#define PIC_MASTER_DATA    0x21
+#define PIC_SLAVE_DATA     0xa1
 
-#define IO_APIC_SELECT  0x00
-#define IO_APIC_WINDOW  0x10
-#define IO_APIC_VERSION 1
-#define IO_APIC_ENTRIES 16
+#define IO_APIC_SELECT     0x00
+#define IO_APIC_WINDOW     0x10
+#define IO_APIC_VERSION    1
+#define IO_APIC_ENTRIES    16
 
 static bool is_x2;
 static volatile char *registers; /* xAPIC */
@@ -49,7 +49,8 @@ static uint64_t measure_tsc;
 
 static uint32_t read(unsigned offset)
 {
-    return is_x2 ? (uint32_t)msr_read(MSR_X2APIC + offset / 16) : *(volatile uint32_t *)(registers + offset);
+    return is_x2 ? (uint32_t)msr_read(MSR_X2APIC + offset / 16)
+                 : *(volatile uint32_t *)(registers + offset);
 }
 
 static void write(unsigned offset, uint32_t value)
@@ -84,7 +85,8 @@ static void io_apics_mask(void)
     if (madt == NULL)
         return;
     uint32_t bytes = *(const uint32_t *)(const void *)(madt + 4);
-    for (uint32_t at = 44; at + 2 <= bytes && madt[at + 1] >= 2 && at + madt[at + 1] <= bytes; at += madt[at + 1]) {
+    for (uint32_t at = 44; at + 2 <= bytes && madt[at + 1] >= 2 && at + madt[at + 1] <= bytes;
+         at += madt[at + 1]) {
         uint32_t pa;
         if (madt[at] != 1 || madt[at + 1] < 12) /* type 1: I/O APIC */
             continue;
@@ -112,7 +114,8 @@ void apic_start(void)
     if (!is_x2) {
         registers = mmio_map(base & APIC_BASE_ADDRESS, PAGE_SIZE, CACHE_UNCACHED);
         if (registers == NULL)
-            panic("the local APIC at %#llx cannot be mapped", (unsigned long long)(base & APIC_BASE_ADDRESS));
+            panic("the local APIC at %#llx cannot be mapped",
+                  (unsigned long long)(base & APIC_BASE_ADDRESS));
     }
 }
 
@@ -189,7 +192,8 @@ void apic_timer_measure_end(void)
 {
     if (cpu_facts.has_tsc_deadline)
         return;
-    uint64_t ticks_wanted = time_tsc_hz() / 5000; /* 200 us: 1% is enough, as whoever wakes looks at the time */
+    uint64_t ticks_wanted =
+        time_tsc_hz() / 5000; /* 200 us: 1% is enough, as whoever wakes looks at the time */
     while (tsc_read() - measure_tsc < ticks_wanted)
         cpu_pause();
     uint32_t counted = UINT32_MAX - read(APIC_TIMER_CURRENT);
@@ -208,7 +212,8 @@ void apic_timer_set(uint64_t deadline_ns)
         return;
     core->timer_deadline_ns = deadline_ns;
     if (cpu_facts.has_tsc_deadline) {
-        msr_write(MSR_TSC_DEADLINE, deadline_ns == DEADLINE_NEVER ? 0 : time_ns_to_tsc(deadline_ns));
+        msr_write(MSR_TSC_DEADLINE,
+                  deadline_ns == DEADLINE_NEVER ? 0 : time_ns_to_tsc(deadline_ns));
         return;
     }
     if (deadline_ns == DEADLINE_NEVER) {
@@ -218,5 +223,6 @@ void apic_timer_set(uint64_t deadline_ns)
     uint64_t now = time_ns();
     uint64_t wait_ns = deadline_ns > now ? deadline_ns - now : 0;
     uint64_t ticks = (uint64_t)((unsigned __int128)wait_ns * timer_hz / NS_PER_S) + 1;
-    write(APIC_TIMER_INITIAL, (uint32_t)min_u64(ticks, UINT32_MAX)); /* a longer wait ends early, and is begun again */
+    write(APIC_TIMER_INITIAL,
+          (uint32_t)min_u64(ticks, UINT32_MAX)); /* a longer wait ends early, and is begun again */
 }

@@ -10,15 +10,15 @@
 #include "kernel/paging.h"
 #include "kernel/x86.h"
 
-#define TLS_BYTES_MAX 4096 /* the linker script checks it */
+#define TLS_BYTES_MAX     4096 /* the linker script checks it */
 #define EARLY_STACK_BYTES 8192
 
-#define MXCSR_DEFAULT 0x1f80 /* all exceptions masked, round to nearest */
+#define MXCSR_DEFAULT     0x1f80 /* all exceptions masked, round to nearest */
 
 /* Descriptors (SDM 3A, 3.4.5): present, ring 0, type; the TSS one is 16 bytes (8.2.3). */
-#define DESCRIPTOR_CODE UINT64_C(0x00af9b000000ffff)
-#define DESCRIPTOR_DATA UINT64_C(0x00cf93000000ffff)
-#define DESCRIPTOR_TSS  UINT64_C(0x0000890000000000)
+#define DESCRIPTOR_CODE   UINT64_C(0x00af9b000000ffff)
+#define DESCRIPTOR_DATA   UINT64_C(0x00cf93000000ffff)
+#define DESCRIPTOR_TSS    UINT64_C(0x0000890000000000)
 
 struct core *core_table[CORE_MAX];
 struct cpu_facts cpu_facts;
@@ -45,7 +45,8 @@ __attribute__((no_stack_protector)) static struct core *area_build(char *memory,
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
     struct core *core = (struct core *)(memory + image_tls_bytes);
     core->self = core;
-    core->stack_guard = guard & ~UINT64_C(0xff); /* a zero byte first: a string that runs over cannot carry it */
+    core->stack_guard =
+        guard & ~UINT64_C(0xff); /* a zero byte first: a string that runs over cannot carry it */
     core->timer_deadline_ns = DEADLINE_NEVER;
     return core;
 }
@@ -126,15 +127,19 @@ void cpu_detect(void)
         xcr0_wanted = XCR0_X87 | XCR0_SSE;
         if (one.ecx & BIT(28) && possible & XCR0_AVX)
             xcr0_wanted |= XCR0_AVX;
-        if (xcr0_wanted & XCR0_AVX && seven.ebx & BIT(16) && (possible & XCR0_AVX512) == XCR0_AVX512)
+        if (xcr0_wanted & XCR0_AVX && seven.ebx & BIT(16) &&
+            (possible & XCR0_AVX512) == XCR0_AVX512)
             xcr0_wanted |= XCR0_AVX512;
     }
     bool has_avx = xcr0_wanted & XCR0_AVX;
     features.f16c = has_avx && one.ecx & BIT(29);
     features.avx2_fma = has_avx && seven.ebx & BIT(5) && one.ecx & BIT(12) && features.f16c;
-    uint32_t avx512_bits = BIT(16) | BIT(17) | BIT(30) | BIT(31); /* F, DQ, BW, VL: what the kernels are built for */
-    features.avx512 = features.avx2_fma && xcr0_wanted & BIT(7) && (seven.ebx & avx512_bits) == avx512_bits;
-    features.sha_ni = seven.ebx & BIT(29) && one.ecx & BIT(19) && one.ecx & BIT(9); /* with SSE4.1 and SSSE3 */
+    uint32_t avx512_bits =
+        BIT(16) | BIT(17) | BIT(30) | BIT(31); /* F, DQ, BW, VL: what the kernels are built for */
+    features.avx512 =
+        features.avx2_fma && xcr0_wanted & BIT(7) && (seven.ebx & avx512_bits) == avx512_bits;
+    features.sha_ni =
+        seven.ebx & BIT(29) && one.ecx & BIT(19) && one.ecx & BIT(9); /* with SSE4.1 and SSSE3 */
 }
 
 const struct cpu_features *cpu_features(void)
@@ -150,7 +155,8 @@ static void segments_load(struct core *core)
     core->gdt[0] = 0;
     core->gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE;
     core->gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
-    core->gdt[SELECTOR_TSS / 8] = DESCRIPTOR_TSS | (sizeof(core->tss) - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
+    core->gdt[SELECTOR_TSS / 8] = DESCRIPTOR_TSS | (sizeof(core->tss) - 1) |
+                                  (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
     core->gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
     core->tss.io_map_base = sizeof(core->tss); /* no I/O permission map */
 
@@ -176,8 +182,11 @@ static void segments_load(struct core *core)
 
 bool cpu_stacks_allocate(struct core *core)
 {
-    static const unsigned bytes[IST_COUNT] = {
-        [IST_DOUBLE_FAULT] = 16384, [IST_NMI] = 8192, [IST_MACHINE_CHECK] = 16384, [IST_EXCEPTION] = 16384, [IST_INTERRUPT] = 16384};
+    static const unsigned bytes[IST_COUNT] = {[IST_DOUBLE_FAULT] = 16384,
+                                              [IST_NMI] = 8192,
+                                              [IST_MACHINE_CHECK] = 16384,
+                                              [IST_EXCEPTION] = 16384,
+                                              [IST_INTERRUPT] = 16384};
     for (unsigned slot = 1; slot < IST_COUNT; slot++) {
         char *stack = stack_alloc(bytes[slot]);
         if (stack == NULL)
@@ -191,7 +200,8 @@ bool cpu_stacks_allocate(struct core *core)
 
 void cpu_start(struct core *core)
 {
-    if (core->tss.ist[0] == 0) { /* the first core, before there is memory: one stack for all, without a guard page */
+    if (core->tss.ist[0] ==
+        0) { /* the first core, before there is memory: one stack for all, without a guard page */
         for (unsigned slot = 1; slot < IST_COUNT; slot++) {
             core->ist_low[slot] = (uint64_t)early_stack;
             core->ist_high[slot] = (uint64_t)early_stack + sizeof(early_stack);

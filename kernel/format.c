@@ -28,7 +28,8 @@ static void put_repeated(struct output *o, char c, int count)
 }
 
 /* prefix (sign, 0x), then zeros, then body; padded to the width. */
-static void put_padded(struct output *o, const struct spec *s, const char *prefix, int zeros, const char *body, int length)
+static void put_padded(struct output *o, const struct spec *s, const char *prefix, int zeros,
+                       const char *body, int length)
 {
     int prefix_length = 0;
     while (prefix[prefix_length] != '\0')
@@ -45,7 +46,8 @@ static void put_padded(struct output *o, const struct spec *s, const char *prefi
         put_repeated(o, ' ', padding);
 }
 
-static void put_integer(struct output *o, const struct spec *s, uint64_t value, bool negative, unsigned base, bool upper)
+static void put_integer(struct output *o, const struct spec *s, uint64_t value, bool negative,
+                        unsigned base, bool upper)
 {
     char digits[24];
     int at = sizeof(digits);
@@ -161,12 +163,23 @@ size_t format_vprint(char *out, size_t size_bytes, const char *fmt, va_list call
         struct spec s = {.precision = -1};
         for (bool more = true; more;) {
             switch (*fmt) {
-            case '-': s.left = true, fmt++; break;
-            case '+': s.plus = true, fmt++; break;
-            case ' ': s.space = true, fmt++; break;
-            case '#': s.alternate = true, fmt++; break;
-            case '0': s.zero = true, fmt++; break;
-            default: more = false;
+            case '-':
+                s.left = true, fmt++;
+                break;
+            case '+':
+                s.plus = true, fmt++;
+                break;
+            case ' ':
+                s.space = true, fmt++;
+                break;
+            case '#':
+                s.alternate = true, fmt++;
+                break;
+            case '0':
+                s.zero = true, fmt++;
+                break;
+            default:
+                more = false;
             }
         }
         s.width = number(&fmt, &args);
@@ -186,7 +199,8 @@ size_t format_vprint(char *out, size_t size_bytes, const char *fmt, va_list call
         case 'i': {
             int64_t value = length > 0 ? va_arg(args, int64_t) : va_arg(args, int);
             value = length == -1 ? (short)value : length <= -2 ? (signed char)value : value;
-            put_integer(&o, &s, value < 0 ? -(uint64_t)value : (uint64_t)value, value < 0, 10, false);
+            put_integer(&o, &s, value < 0 ? -(uint64_t)value : (uint64_t)value, value < 0, 10,
+                        false);
             break;
         }
         case 'u':
@@ -194,7 +208,9 @@ size_t format_vprint(char *out, size_t size_bytes, const char *fmt, va_list call
         case 'X':
         case 'o': {
             uint64_t value = length > 0 ? va_arg(args, uint64_t) : va_arg(args, unsigned);
-            value = length == -1 ? (unsigned short)value : length <= -2 ? (unsigned char)value : value;
+            value = length == -1   ? (unsigned short)value
+                    : length <= -2 ? (unsigned char)value
+                                   : value;
             s.plus = s.space = false;
             put_integer(&o, &s, value, false, *fmt == 'u' ? 10 : *fmt == 'o' ? 8 : 16, *fmt == 'X');
             break;

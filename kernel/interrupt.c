@@ -17,7 +17,7 @@ struct gate {
     uint32_t offset_high, reserved;
 };
 static_assert(sizeof(struct gate) == 16, "SDM 3A, figure 6-8");
-#define GATE_INTERRUPT 0x8e /* present, ring 0, 64-bit interrupt gate: interrupts go off */
+#define GATE_INTERRUPT      0x8e /* present, ring 0, 64-bit interrupt gate: interrupts go off */
 
 /* MSI address and data (SDM 3A, 11.11): fixed delivery, edge, physical destination. */
 #define MSI_ADDRESS         UINT64_C(0xfee00000)
@@ -64,7 +64,8 @@ void interrupt_handle(uint64_t vector)
         if (slot.handler != NULL)
             slot.handler(slot.arg);
     } else if (vector == VECTOR_TIMER) {
-        core->timer_deadline_ns = DEADLINE_NEVER; /* one shot; leaving the halt is all that it is for */
+        core->timer_deadline_ns =
+            DEADLINE_NEVER; /* one shot; leaving the halt is all that it is for */
     } else if (vector == VECTOR_TLB) {
         tlb_drop_if_wanted();
     }
@@ -72,7 +73,8 @@ void interrupt_handle(uint64_t vector)
         apic_end_of_interrupt();
 }
 
-int irq_alloc(unsigned core_index, irq_handler handler, void *arg, uint64_t *msi_address, uint32_t *msi_data)
+int irq_alloc(unsigned core_index, irq_handler handler, void *arg, uint64_t *msi_address,
+              uint32_t *msi_data)
 {
     if (core_index >= core_count() || handler == NULL)
         return -EINVAL;

@@ -14,8 +14,8 @@
 #include "kernel/format.h"
 #include "kernel/machine.h"
 
-#define MAGIC UINT64_C(0x31474f4c544f474e) /* "NGOTLOG1" */
-#define PREVIOUS_MAX 48
+#define MAGIC          UINT64_C(0x31474f4c544f474e) /* "NGOTLOG1" */
+#define PREVIOUS_MAX   48
 #define SHOW_LATEST_NS (50 * NS_PER_MS)
 
 struct record {
@@ -31,7 +31,8 @@ struct area {
 static_assert(sizeof(struct area) <= BOOT_LOG_BYTES, "the boot loader reserves that much");
 #define RECORD_COUNT ARRAY_COUNT(((struct area *)0)->records)
 
-static struct area *area; /* NULL until log_start() and when the boot loader found no memory: no ring then */
+static struct area
+    *area; /* NULL until log_start() and when the boot loader found no memory: no ring then */
 static _Atomic uint64_t next_sequence = 1;
 static struct spinlock lock; /* of the ring; not needed to show lines */
 static _Atomic bool is_panicking;
@@ -74,7 +75,8 @@ static void previous_collect(void)
     uint64_t last = 0;
     for (size_t i = 0; i < RECORD_COUNT; i++) {
         const struct record *r = &area->records[i];
-        if (r->check == checksum(&r->line) && r->line.sequence > last && (r->line.sequence - 1) % RECORD_COUNT == i)
+        if (r->check == checksum(&r->line) && r->line.sequence > last &&
+            (r->line.sequence - 1) % RECORD_COUNT == i)
             last = r->line.sequence;
     }
     uint64_t from = last > PREVIOUS_MAX ? last - PREVIOUS_MAX + 1 : 1;
@@ -128,13 +130,16 @@ static size_t utf8_length(const unsigned char *text)
     unsigned char c = text[0];
     if (c < 0x80)
         return 1;
-    size_t length = c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+    size_t length = c >= 0xc2 && c <= 0xdf   ? 2
+                    : (c & 0xf0) == 0xe0     ? 3
+                    : c >= 0xf0 && c <= 0xf4 ? 4
+                                             : 0;
     for (size_t i = 1; i < length; i++) {
         if ((text[i] & 0xc0) != 0x80)
             return 0;
     }
-    if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) || (c == 0xf0 && text[1] < 0x90) ||
-        (c == 0xf4 && text[1] > 0x8f))
+    if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) ||
+        (c == 0xf0 && text[1] < 0x90) || (c == 0xf4 && text[1] > 0x8f))
         return 0;
     return length;
 }
@@ -167,7 +172,8 @@ static void line_show(const struct log_line *line, bool on_serial, bool on_scree
     if (line->level > LOG_INFO)
         return;
     char text[sizeof(line->text) + 40];
-    size_t length = format_print(text, sizeof(text), "[%5llu.%06llu] %s%s\n", (unsigned long long)(line->time_ns / NS_PER_S),
+    size_t length = format_print(text, sizeof(text), "[%5llu.%06llu] %s%s\n",
+                                 (unsigned long long)(line->time_ns / NS_PER_S),
                                  (unsigned long long)(line->time_ns % NS_PER_S / NS_PER_US),
                                  line->level == LOG_ERROR  ? "error: "
                                  : line->level == LOG_WARN ? "warning: "
@@ -201,14 +207,16 @@ static bool show_one(void)
         return false;
     if (line.sequence != next) {
         char text[64];
-        size_t length = format_print(text, sizeof(text), "... %llu lines were faster than the console\n",
-                                     (unsigned long long)(line.sequence - next));
+        size_t length =
+            format_print(text, sizeof(text), "... %llu lines were faster than the console\n",
+                         (unsigned long long)(line.sequence - next));
         serial_write(text, length);
         screen_write(text, has_screen ? length : 0, SCREEN_WARN);
     }
     line_show(&line, true, has_screen);
     atomic_store(&next_shown, line.sequence + 1);
-    atomic_store(&waiting_since_ns, time_ns()); /* of the line after, which cannot wait for longer than this one did */
+    atomic_store(&waiting_since_ns,
+                 time_ns()); /* of the line after, which cannot wait for longer than this one did */
     return true;
 }
 
@@ -223,7 +231,8 @@ static void show_all(void)
 
 bool log_is_waiting(void)
 {
-    return atomic_load_explicit(&next_shown, memory_order_relaxed) != atomic_load_explicit(&next_sequence, memory_order_relaxed);
+    return atomic_load_explicit(&next_shown, memory_order_relaxed) !=
+           atomic_load_explicit(&next_sequence, memory_order_relaxed);
 }
 
 bool log_show_step(void)

@@ -52,7 +52,8 @@ bool boot_config_value(const char *key, char *out, size_t size_bytes)
                 while (at < line_end && (*at == ' ' || *at == '\t'))
                     at++;
                 size_t length = 0;
-                while (at + length < line_end && length < size_bytes - 1 && at[length] > ' ' && at[length] != '#')
+                while (at + length < line_end && length < size_bytes - 1 && at[length] > ' ' &&
+                       at[length] != '#')
                     length++;
                 memcpy(out, at, length);
                 out[length] = '\0';
@@ -83,24 +84,33 @@ static void restart_delay_read(void)
 static void say_machine(void)
 {
     const struct cpu_features *cpu = cpu_features();
-    log_info("memory: %llu MiB; processor: %s%s%s, %llu MHz (%s)", (unsigned long long)(memory_map_total() >> 20), cpu->brand,
-             cpu->avx512 ? ", AVX-512" : cpu->avx2_fma ? ", AVX2" : "", cpu->sha_ni ? ", SHA" : "",
-             (unsigned long long)(time_tsc_hz() / 1000000), time_source());
-    log_info("firmware: %s %u.%u; image at %#llx%s", boot_info->firmware_vendor, boot_info->firmware_revision >> 16,
-             boot_info->firmware_revision & 0xffff, (unsigned long long)boot_info->image_pa,
+    log_info("memory: %llu MiB; processor: %s%s%s, %llu MHz (%s)",
+             (unsigned long long)(memory_map_total() >> 20), cpu->brand,
+             cpu->avx512     ? ", AVX-512"
+             : cpu->avx2_fma ? ", AVX2"
+                             : "",
+             cpu->sha_ni ? ", SHA" : "", (unsigned long long)(time_tsc_hz() / 1000000),
+             time_source());
+    log_info("firmware: %s %u.%u; image at %#llx%s", boot_info->firmware_vendor,
+             boot_info->firmware_revision >> 16, boot_info->firmware_revision & 0xffff,
+             (unsigned long long)boot_info->image_pa,
              boot_info->is_image_moved ? "" : " (not moved: the firmware had no other place)");
     if (boot_info->screen.size_bytes != 0)
         log_info("console: screen %ux%u%s", boot_info->screen.width, boot_info->screen.height,
                  serial_is_present() ? " and serial port" : "; no serial port");
     else
-        log_info("console: %s", serial_is_present() ? "serial port; no screen" : "no screen, no serial port");
+        log_info("console: %s",
+                 serial_is_present() ? "serial port; no screen" : "no screen, no serial port");
     if (boot_info->rsdp_pa == 0)
         log_warn("no ACPI tables: one core, and PCI through ports");
     if (!boot_info->seed_is_strong)
-        log_warn("neither processor nor firmware gives random numbers: tokens rest on timing alone");
+        log_warn(
+            "neither processor nor firmware gives random numbers: tokens rest on timing alone");
     if (boot_info->firmware_error[0] != '\0')
         log_warn("%s", boot_info->firmware_error);
-    log_debug("boot loader %llu ms", (unsigned long long)((boot_info->exit_tsc - boot_info->entry_tsc) * 1000 / time_tsc_hz()));
+    log_debug(
+        "boot loader %llu ms",
+        (unsigned long long)((boot_info->exit_tsc - boot_info->entry_tsc) * 1000 / time_tsc_hz()));
 }
 
 static void main_task(void *arg)
@@ -110,8 +120,6 @@ static void main_task(void *arg)
     int devices = pci_start();
     if (devices < 0)
         log_error("PCI: no device can be reached (%d)", devices);
-    else
-        log_info("PCI: %d devices", devices);
     char broken[32];
     if (boot_config_value("break", broken, sizeof(broken)))
         machine_break(broken);

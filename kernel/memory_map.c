@@ -7,7 +7,7 @@
 #include "boot/boot.h"
 #include "kernel/paging.h"
 
-#define LOWEST_PA UINT64_C(0x10000)
+#define LOWEST_PA   UINT64_C(0x10000)
 #define EARLY_BELOW (UINT64_C(1) << 32)
 
 static struct {
@@ -20,7 +20,8 @@ static bool is_handed_over;
 static void span_add(uint64_t start, uint64_t end, uint32_t kept)
 {
     for (; kept < boot_info->kept_count; kept++) {
-        uint64_t kept_start = boot_info->kept[kept].pa, kept_end = kept_start + boot_info->kept[kept].size_bytes;
+        uint64_t kept_start = boot_info->kept[kept].pa,
+                 kept_end = kept_start + boot_info->kept[kept].size_bytes;
         if (kept_start >= end || kept_end <= start)
             continue;
         if (kept_start > start)
@@ -55,7 +56,8 @@ void *early_alloc(uint64_t size_bytes, uint64_t align)
     uint64_t best_bytes = 0;
     for (unsigned i = 0; i < span_count; i++) {
         uint64_t end = min_u64(spans[i].end, EARLY_BELOW);
-        if (end > spans[i].start && end - spans[i].start > best_bytes && spans[i].end <= EARLY_BELOW) {
+        if (end > spans[i].start && end - spans[i].start > best_bytes &&
+            spans[i].end <= EARLY_BELOW) {
             best = i;
             best_bytes = end - spans[i].start;
         }
@@ -63,7 +65,8 @@ void *early_alloc(uint64_t size_bytes, uint64_t align)
     size_bytes = align_up(size_bytes, PAGE_SIZE);
     uint64_t pa = best_bytes >= size_bytes ? align_down(spans[best].end - size_bytes, align) : 0;
     if (best_bytes < size_bytes || pa < spans[best].start)
-        panic("no %llu free bytes of memory below 4 GiB to start with", (unsigned long long)size_bytes);
+        panic("no %llu free bytes of memory below 4 GiB to start with",
+              (unsigned long long)size_bytes);
     /* What lies above an aligned piece is a span of its own. */
     if (pa + size_bytes < spans[best].end && span_count < ARRAY_COUNT(spans)) {
         spans[span_count].start = pa + size_bytes;

@@ -4,7 +4,7 @@
 #include "kernel/paging.h"
 
 #define MAPPINGS_MAX 256
-#define PA_LIMIT (UINT64_C(192) * STACK_WINDOW_BYTES) /* the stack window lies above */
+#define PA_LIMIT     (UINT64_C(192) * STACK_WINDOW_BYTES) /* the stack window lies above */
 
 static struct mapping {
     uint64_t pa, size_bytes; /* whole pages; size 0: free */
@@ -55,7 +55,8 @@ void mmio_write64(volatile void *reg, uint64_t value)
 int wait_reg32(const volatile void *reg, uint32_t mask, uint32_t want, uint64_t deadline_ns)
 {
     for (;;) {
-        bool is_late = time_ns() >= deadline_ns; /* taken first: a slow yield must not cost the last look */
+        bool is_late =
+            time_ns() >= deadline_ns; /* taken first: a slow yield must not cost the last look */
         uint32_t value = mmio_read32(reg);
         if ((value & mask) == want)
             return 0;
@@ -85,10 +86,13 @@ static struct mapping *mapping_add(uint64_t start, uint64_t size_bytes, unsigned
 
 volatile void *mmio_map(uint64_t pa, uint64_t size_bytes, enum cache_mode mode)
 {
-    if (size_bytes == 0 || pa >= PA_LIMIT || size_bytes > PA_LIMIT - pa || memory_map_is_ram(pa, size_bytes))
+    if (size_bytes == 0 || pa >= PA_LIMIT || size_bytes > PA_LIMIT - pa ||
+        memory_map_is_ram(pa, size_bytes))
         return NULL;
-    uint64_t start = align_down(pa, PAGE_SIZE), bytes = align_up(pa + size_bytes, PAGE_SIZE) - start;
-    unsigned flags = PAGE_RIGHT_WRITE | (mode == CACHE_WRITE_COMBINING ? PAGE_WRITE_COMBINE : PAGE_UNCACHED);
+    uint64_t start = align_down(pa, PAGE_SIZE),
+             bytes = align_up(pa + size_bytes, PAGE_SIZE) - start;
+    unsigned flags =
+        PAGE_RIGHT_WRITE | (mode == CACHE_WRITE_COMBINING ? PAGE_WRITE_COMBINE : PAGE_UNCACHED);
     uint64_t saved = spin_lock(&lock);
     struct mapping *mapping = mapping_add(start, bytes, flags);
     spin_unlock(&lock, saved);

@@ -19,27 +19,28 @@
 #include "kernel/image.h"
 #include "kernel/x86.h"
 
-#define ENTRY_PRESENT  BIT(0)
-#define ENTRY_WRITE    BIT(1)
-#define ENTRY_PWT      BIT(3)
-#define ENTRY_PCD      BIT(4)
-#define ENTRY_ACCESSED BIT(5)
-#define ENTRY_DIRTY    BIT(6)
-#define ENTRY_LARGE    BIT(7)
-#define ENTRY_ADDRESS  BITS(51, 12)
-#define ENTRY_NX       BIT(63)
+#define ENTRY_PRESENT      BIT(0)
+#define ENTRY_WRITE        BIT(1)
+#define ENTRY_PWT          BIT(3)
+#define ENTRY_PCD          BIT(4)
+#define ENTRY_ACCESSED     BIT(5)
+#define ENTRY_DIRTY        BIT(6)
+#define ENTRY_LARGE        BIT(7)
+#define ENTRY_ADDRESS      BITS(51, 12)
+#define ENTRY_NX           BIT(63)
 
 /* Memory types by (PCD, PWT): write-back, write-combining, uncached unless an MTRR says WC, uncached; twice (12.12.4). */
-#define PAT_VALUE UINT64_C(0x0007010600070106)
+#define PAT_VALUE          UINT64_C(0x0007010600070106)
 
-#define LARGE_2M (UINT64_C(1) << 21)
-#define LARGE_1G (UINT64_C(1) << 30)
-#define TABLE_ENTRIES 512
+#define LARGE_2M           (UINT64_C(1) << 21)
+#define LARGE_1G           (UINT64_C(1) << 30)
+#define TABLE_ENTRIES      512
 #define LOW_BYTES_UNMAPPED UINT64_C(0x10000)
-#define TABLES_SPARE 384 /* beyond those for RAM: device memory, stacks, pages that get split. Big BARs need few */
+#define TABLES_SPARE \
+    384 /* beyond those for RAM: device memory, stacks, pages that get split. Big BARs need few */
 
-static uint64_t *root;     /* level 4 */
-static uint64_t root_pa;   /* what CR3 gets: level 4, or the single-entry level 5 above it */
+static uint64_t *root;   /* level 4 */
+static uint64_t root_pa; /* what CR3 gets: level 4, or the single-entry level 5 above it */
 static uint64_t *pool;
 static uint64_t pool_pages, pool_used;
 static struct spinlock lock;
@@ -101,7 +102,8 @@ static uint64_t leaf_set(uint64_t va, uint64_t pa, uint64_t size_bytes, uint64_t
     for (;;) {
         uint64_t *entry = &table[va / bytes % TABLE_ENTRIES];
         bool fits = va % bytes == 0 && pa % bytes == 0 && size_bytes >= bytes;
-        bool is_leaf_level = bytes == PAGE_SIZE || bytes == LARGE_2M || (bytes == LARGE_1G && cpu_facts.has_1g_pages);
+        bool is_leaf_level = bytes == PAGE_SIZE || bytes == LARGE_2M ||
+                             (bytes == LARGE_1G && cpu_facts.has_1g_pages);
         bool has_table = bytes != PAGE_SIZE && *entry & ENTRY_PRESENT && !(*entry & ENTRY_LARGE);
         if (bits == 0 && !(*entry & ENTRY_PRESENT))
             return min_u64(size_bytes, bytes - va % bytes);
@@ -159,8 +161,8 @@ void paging_unmap(uint64_t va, uint64_t size_bytes)
     assert((va | size_bytes) % PAGE_SIZE == 0);
     /* pa = va keeps both aligned alike, so that whole large pages go at once; splitting one may fail and then stays mapped */
     if (range_set(va, va, size_bytes, 0, NULL) < 0)
-        log_warn("paging: %#llx bytes at %#llx stay mapped: no table pages left", (unsigned long long)size_bytes,
-                 (unsigned long long)va);
+        log_warn("paging: %#llx bytes at %#llx stay mapped: no table pages left",
+                 (unsigned long long)size_bytes, (unsigned long long)va);
     tlb_drop_everywhere(va, size_bytes);
 }
 
@@ -175,8 +177,11 @@ uint64_t paging_lookup(uint64_t va, unsigned *flags)
             return UINT64_MAX;
         if (bytes == PAGE_SIZE || entry & ENTRY_LARGE) {
             if (flags != NULL)
-                *flags = (entry & ENTRY_WRITE ? PAGE_RIGHT_WRITE : 0) | (entry & ENTRY_NX ? 0 : PAGE_RIGHT_EXECUTE) |
-                         (entry & ENTRY_PCD ? PAGE_UNCACHED : entry & ENTRY_PWT ? PAGE_WRITE_COMBINE : 0);
+                *flags = (entry & ENTRY_WRITE ? PAGE_RIGHT_WRITE : 0) |
+                         (entry & ENTRY_NX ? 0 : PAGE_RIGHT_EXECUTE) |
+                         (entry & ENTRY_PCD   ? PAGE_UNCACHED
+                          : entry & ENTRY_PWT ? PAGE_WRITE_COMBINE
+                                              : 0);
             return (entry & ENTRY_ADDRESS & ~(bytes - 1)) + va % bytes;
         }
         table = (const uint64_t *)(entry & ENTRY_ADDRESS);
@@ -193,7 +198,8 @@ uint64_t va_to_pa(const volatile void *va)
 static void map_or_panic(uint64_t pa, uint64_t size_bytes, unsigned flags)
 {
     if (range_set(pa, pa, size_bytes, entry_rights(flags), NULL) < 0)
-        panic("page tables: the pool of %llu pages is too small for this machine's memory map", (unsigned long long)pool_pages);
+        panic("page tables: the pool of %llu pages is too small for this machine's memory map",
+              (unsigned long long)pool_pages);
 }
 
 static void map_range(const struct boot_range *range)
@@ -236,7 +242,8 @@ void paging_start(void)
     for (uint32_t i = 0; i < boot_info->range_count; i++)
         map_range(&boot_info->ranges[i]);
 
-    uint64_t base = (uint64_t)image_base, text = (uint64_t)image_text, text_end = (uint64_t)image_text_end;
+    uint64_t base = (uint64_t)image_base, text = (uint64_t)image_text,
+             text_end = (uint64_t)image_text_end;
     uint64_t data = (uint64_t)image_data, data_end = (uint64_t)image_data_end;
     map_or_panic(base, text - base, 0);
     map_or_panic(text, text_end - text, PAGE_RIGHT_EXECUTE);

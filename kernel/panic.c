@@ -14,8 +14,8 @@
 #include "kernel/smp.h"
 #include "kernel/x86.h"
 
-#define BACKTRACE_MAX 32 /* lines */
-#define REPEATS_MAX   10000
+#define BACKTRACE_MAX  32 /* lines */
+#define REPEATS_MAX    10000
 
 /* Page fault error code (SDM 3A, 4.7). */
 #define FAULT_PRESENT  BIT(0)
@@ -66,8 +66,8 @@ static void address_print(const char *label, uint64_t address, bool is_return)
     const char *name = symbol_find(address - is_return, &offset);
     offset += is_return;
     if (name != NULL)
-        log_error("%s %016llx %s+%#llx (image+%#llx)", label, (unsigned long long)address, name, (unsigned long long)offset,
-                  (unsigned long long)(address - (uint64_t)image_base));
+        log_error("%s %016llx %s+%#llx (image+%#llx)", label, (unsigned long long)address, name,
+                  (unsigned long long)offset, (unsigned long long)(address - (uint64_t)image_base));
     else
         log_error("%s %016llx", label, (unsigned long long)address);
 }
@@ -75,7 +75,8 @@ static void address_print(const char *label, uint64_t address, bool is_return)
 /* Both words of a frame, if there is memory to read. */
 static bool frame_is_readable(uint64_t frame)
 {
-    return frame % 8 == 0 && paging_lookup(frame, NULL) != UINT64_MAX && paging_lookup(frame + 15, NULL) != UINT64_MAX;
+    return frame % 8 == 0 && paging_lookup(frame, NULL) != UINT64_MAX &&
+           paging_lookup(frame + 15, NULL) != UINT64_MAX;
 }
 
 /* Frames as -fno-omit-frame-pointer lays them out: the caller's frame, then the return address. */
@@ -108,16 +109,17 @@ static void backtrace_print(uint64_t frame)
 
 static void registers_print(const struct exception_frame *f)
 {
-    log_error("rax %016llx  rbx %016llx  rcx %016llx  rdx %016llx", (unsigned long long)f->rax, (unsigned long long)f->rbx,
-              (unsigned long long)f->rcx, (unsigned long long)f->rdx);
-    log_error("rsi %016llx  rdi %016llx  rbp %016llx  rsp %016llx", (unsigned long long)f->rsi, (unsigned long long)f->rdi,
-              (unsigned long long)f->rbp, (unsigned long long)f->rsp);
-    log_error("r8  %016llx  r9  %016llx  r10 %016llx  r11 %016llx", (unsigned long long)f->r8, (unsigned long long)f->r9,
-              (unsigned long long)f->r10, (unsigned long long)f->r11);
-    log_error("r12 %016llx  r13 %016llx  r14 %016llx  r15 %016llx", (unsigned long long)f->r12, (unsigned long long)f->r13,
-              (unsigned long long)f->r14, (unsigned long long)f->r15);
-    log_error("rflags %08llx  cr2 %016llx  cr3 %016llx  error %#llx", (unsigned long long)f->rflags, (unsigned long long)cr2_read(),
-              (unsigned long long)cr3_read(), (unsigned long long)f->error_code);
+    log_error("rax %016llx  rbx %016llx  rcx %016llx  rdx %016llx", (unsigned long long)f->rax,
+              (unsigned long long)f->rbx, (unsigned long long)f->rcx, (unsigned long long)f->rdx);
+    log_error("rsi %016llx  rdi %016llx  rbp %016llx  rsp %016llx", (unsigned long long)f->rsi,
+              (unsigned long long)f->rdi, (unsigned long long)f->rbp, (unsigned long long)f->rsp);
+    log_error("r8  %016llx  r9  %016llx  r10 %016llx  r11 %016llx", (unsigned long long)f->r8,
+              (unsigned long long)f->r9, (unsigned long long)f->r10, (unsigned long long)f->r11);
+    log_error("r12 %016llx  r13 %016llx  r14 %016llx  r15 %016llx", (unsigned long long)f->r12,
+              (unsigned long long)f->r13, (unsigned long long)f->r14, (unsigned long long)f->r15);
+    log_error("rflags %08llx  cr2 %016llx  cr3 %016llx  error %#llx", (unsigned long long)f->rflags,
+              (unsigned long long)cr2_read(), (unsigned long long)cr3_read(),
+              (unsigned long long)f->error_code);
 }
 
 /* ---- the way down ------------------------------------------------------------------------------------------------ */
@@ -139,7 +141,8 @@ static void panic_begin(void)
 
 static _Noreturn void panic_end(void)
 {
-    log_error("Ingot image at %#llx, up %llu ms", (unsigned long long)(uint64_t)image_base, (unsigned long long)(time_ns() / NS_PER_MS));
+    log_error("Ingot image at %#llx, up %llu ms", (unsigned long long)(uint64_t)image_base,
+              (unsigned long long)(time_ns() / NS_PER_MS));
     if (restart_delay_seconds == 0) {
         log_error("stopped (restart_after_panic = 0): switch the machine off and on again");
         cpu_halt_forever();
@@ -167,21 +170,27 @@ _Noreturn void panic(const char *fmt, ...)
 static void page_fault_describe(const struct exception_frame *f, char *out, size_t size_bytes)
 {
     uint64_t address = cr2_read();
-    const char *access = f->error_code & FAULT_FETCH ? "execution" : f->error_code & FAULT_WRITE ? "write" : "read";
+    const char *access = f->error_code & FAULT_FETCH   ? "execution"
+                         : f->error_code & FAULT_WRITE ? "write"
+                                                       : "read";
     /* Core 0's home stack is the one that lies outside the window, with its guard page below. */
     bool is_guard = stack_window_has(address) || core_table[0]->stack_low - address - 1 < PAGE_SIZE;
     if (is_guard && !(f->error_code & (FAULT_PRESENT | FAULT_FETCH))) {
         bool is_below = f->rsp - address < 2 * PAGE_SIZE || address - f->rsp < 2 * PAGE_SIZE;
-        format_print(out, size_bytes, "%s: %s of the guard page at %#llx", is_below ? "stack overflow" : "access outside a stack",
-                     access, (unsigned long long)address);
+        format_print(out, size_bytes, "%s: %s of the guard page at %#llx",
+                     is_below ? "stack overflow" : "access outside a stack", access,
+                     (unsigned long long)address);
         return;
     }
-    const char *why = f->error_code & FAULT_RESERVED   ? "page tables are damaged"
-                      : !(f->error_code & FAULT_PRESENT) ? address < 0x10000 ? "nothing is mapped there: a null pointer" : "nothing is mapped there"
-                      : f->error_code & FAULT_FETCH      ? "the page is not executable"
-                      : f->error_code & FAULT_WRITE      ? "the page is read-only"
-                                                         : "the page is protected";
-    format_print(out, size_bytes, "page fault: %s at %#llx, %s", access, (unsigned long long)address, why);
+    const char *why = f->error_code & FAULT_RESERVED ? "page tables are damaged"
+                      : !(f->error_code & FAULT_PRESENT)
+                          ? address < 0x10000 ? "nothing is mapped there: a null pointer"
+                                              : "nothing is mapped there"
+                      : f->error_code & FAULT_FETCH ? "the page is not executable"
+                      : f->error_code & FAULT_WRITE ? "the page is read-only"
+                                                    : "the page is protected";
+    format_print(out, size_bytes, "page fault: %s at %#llx, %s", access,
+                 (unsigned long long)address, why);
 }
 
 void exception_handle(struct exception_frame *frame)
@@ -195,7 +204,8 @@ void exception_handle(struct exception_frame *frame)
         page_fault_describe(frame, message, sizeof(message));
     else
         format_print(message, sizeof(message), "%s (exception %llu)",
-                     vector_names[frame->vector] != NULL ? vector_names[frame->vector] : "unknown exception",
+                     vector_names[frame->vector] != NULL ? vector_names[frame->vector]
+                                                         : "unknown exception",
                      (unsigned long long)frame->vector);
     panic_begin();
     log_error("PANIC on core %u, task %s: %s", core_current(), task_name(), message);

@@ -10,16 +10,16 @@
 #include "kernel/smp.h"
 #include "kernel/x86.h"
 
-#define FADT_FLAGS          112 /* offsets in the FADT (ACPI 6.5, 5.2.9) */
-#define   FADT_RESET_SUPPORT BIT(10)
-#define FADT_RESET_REGISTER 116 /* generic address structure, 12 bytes */
-#define FADT_RESET_VALUE    128
+#define FADT_FLAGS           112 /* offsets in the FADT (ACPI 6.5, 5.2.9) */
+#define FADT_RESET_SUPPORT   BIT(10)
+#define FADT_RESET_REGISTER  116 /* generic address structure, 12 bytes */
+#define FADT_RESET_VALUE     128
 #define ADDRESS_SPACE_MEMORY 0
 #define ADDRESS_SPACE_IO     1
-#define RESET_CONTROL       0xcf9 /* of Intel chip sets, in AMD's too; 6: reset the CPU and the system */
-#define KEYBOARD_COMMAND    0x64
-#define   KEYBOARD_RESET     0xfe
-#define WAY_TIMEOUT_NS      (100 * NS_PER_MS)
+#define RESET_CONTROL        0xcf9 /* of Intel chip sets, in AMD's too; 6: reset the CPU and the system */
+#define KEYBOARD_COMMAND     0x64
+#define KEYBOARD_RESET       0xfe
+#define WAY_TIMEOUT_NS       (100 * NS_PER_MS)
 
 _Atomic bool machine_is_going_down;
 static _Atomic bool is_power_off;
@@ -33,7 +33,8 @@ static bool runtime_services_map(void)
 {
     for (uint32_t i = 0; i < boot_info->range_count; i++) {
         const struct boot_range *range = &boot_info->ranges[i];
-        unsigned flags = range->kind == BOOT_RANGE_RUNTIME_CODE   ? PAGE_RIGHT_WRITE | PAGE_RIGHT_EXECUTE
+        unsigned flags = range->kind == BOOT_RANGE_RUNTIME_CODE
+                             ? PAGE_RIGHT_WRITE | PAGE_RIGHT_EXECUTE
                          : range->kind == BOOT_RANGE_RUNTIME_DATA ? PAGE_RIGHT_WRITE
                          : range->kind == BOOT_RANGE_RUNTIME_MMIO ? PAGE_RIGHT_WRITE | PAGE_UNCACHED
                                                                   : 0;
@@ -48,7 +49,8 @@ static void firmware_reset(EFI_RESET_TYPE type)
     if (!runtime_services_map())
         return;
     EFI_RUNTIME_SERVICES *services = boot_info->runtime_services;
-    cr4_write(cr4_read() & ~(CR4_SMEP | CR4_SMAP | CR4_UMIP)); /* firmware was tested without them */
+    cr4_write(cr4_read() &
+              ~(CR4_SMEP | CR4_SMAP | CR4_UMIP)); /* firmware was tested without them */
     services->ResetSystem(type, EFI_SUCCESS, 0, NULL);
 }
 

@@ -28,7 +28,8 @@ static uint64_t hardware_word(void)
 
 void random_start(const uint8_t *seed, size_t size_bytes)
 {
-    const uint32_t nonce[3] = {0x6b726e6c, 0, 0}; /* "lnrk": another stream than the access token's (boot/token.c) */
+    const uint32_t nonce[3] = {
+        0x6b726e6c, 0, 0}; /* "lnrk": another stream than the access token's (boot/token.c) */
     uint32_t block[16], words[16] = {0};
     memcpy(words, seed, min_u64(size_bytes, sizeof(words)));
     /* Both halves of the seed count: the second is stirred into the output of the first. */

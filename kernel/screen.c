@@ -11,12 +11,12 @@
 #include "kernel/font.h"
 #include "kernel/machine.h"
 
-#define CELL_WIDTH  (FONT_WIDTH + 1)
-#define CELL_HEIGHT (FONT_HEIGHT + 1)
+#define CELL_WIDTH     (FONT_WIDTH + 1)
+#define CELL_HEIGHT    (FONT_HEIGHT + 1)
 #define COLUMNS_WANTED 100 /* letters are as large as still gives this many columns */
-#define COLUMNS_MAX 200
-#define ROWS_MAX    120
-#define SCROLL_ROWS 8
+#define COLUMNS_MAX    200
+#define ROWS_MAX       120
+#define SCROLL_ROWS    8
 
 struct cell {
     char c;
@@ -28,7 +28,8 @@ static uint32_t pitch, scale, columns, rows, column, row;
 static uint32_t palette[3];
 static struct cell cells[ROWS_MAX][COLUMNS_MAX];
 
-static uint32_t colour_make(const struct boot_screen *screen, uint32_t red, uint32_t green, uint32_t blue)
+static uint32_t colour_make(const struct boot_screen *screen, uint32_t red, uint32_t green,
+                            uint32_t blue)
 {
     return red << screen->red_shift | green << screen->green_shift | blue << screen->blue_shift;
 }
@@ -63,7 +64,8 @@ static void cell_draw(uint32_t at_row, uint32_t at_column)
     uint32_t colour = palette[cell.colour];
     bool is_blank = cell.c <= ' ' || cell.c > FONT_LAST;
     const uint8_t *glyph = font_rows[is_blank ? 0 : cell.c - FONT_FIRST];
-    volatile uint32_t *line = pixels + (uint64_t)at_row * CELL_HEIGHT * scale * pitch + (uint64_t)at_column * CELL_WIDTH * scale;
+    volatile uint32_t *line = pixels + (uint64_t)at_row * CELL_HEIGHT * scale * pitch +
+                              (uint64_t)at_column * CELL_WIDTH * scale;
     for (uint32_t y = 0; y < FONT_HEIGHT * scale; y++, line += pitch) {
         uint32_t bits = glyph[y / scale];
         volatile uint32_t *pixel = line;
@@ -92,7 +94,9 @@ static void line_next(void)
         return;
     for (uint32_t y = 0; y < rows; y++) {
         for (uint32_t x = 0; x < columns; x++)
-            cell_set(y, x, y + SCROLL_ROWS < rows ? cells[y + SCROLL_ROWS][x] : (struct cell){' ', SCREEN_PLAIN});
+            cell_set(y, x,
+                     y + SCROLL_ROWS < rows ? cells[y + SCROLL_ROWS][x]
+                                            : (struct cell){' ', SCREEN_PLAIN});
     }
     row = rows - SCROLL_ROWS;
 }
@@ -111,6 +115,7 @@ void screen_write(const char *text, size_t length, enum screen_colour colour)
             continue; /* the rest of a UTF-8 character whose first byte became a question mark */
         if (column == columns)
             line_next();
-        cell_set(row, column++, (struct cell){c >= ' ' && c <= FONT_LAST ? (char)c : '?', (uint8_t)colour});
+        cell_set(row, column++,
+                 (struct cell){c >= ' ' && c <= FONT_LAST ? (char)c : '?', (uint8_t)colour});
     }
 }

@@ -13,18 +13,19 @@
 #define DATA             (PORT + 0) /* divisor, low, while LINE_DIVISOR is set */
 #define INTERRUPT_ENABLE (PORT + 1) /* divisor, high */
 #define FIFO_CONTROL     (PORT + 2)
-#define   FIFO_ON         0x07      /* enabled, both emptied */
+#define FIFO_ON          0x07 /* enabled, both emptied */
 #define LINE_CONTROL     (PORT + 3)
-#define   LINE_8N1        0x03
-#define   LINE_DIVISOR    0x80
+#define LINE_8N1         0x03
+#define LINE_DIVISOR     0x80
 #define MODEM_CONTROL    (PORT + 4)
-#define   MODEM_READY     0x03      /* DTR and RTS */
+#define MODEM_READY      0x03 /* DTR and RTS */
 #define LINE_STATUS      (PORT + 5)
-#define   STATUS_THR_EMPTY 0x20
+#define STATUS_THR_EMPTY 0x20
 #define SCRATCH          (PORT + 7)
 #define DIVISOR_115200   1
 #define FIFO_BYTES       16
-#define FIFO_WAIT_NS     (100 * NS_PER_MS) /* a full FIFO takes 1.4 ms; a modem line may hold it up a little */
+#define FIFO_WAIT_NS \
+    (100 * NS_PER_MS) /* a full FIFO takes 1.4 ms; a modem line may hold it up a little */
 
 #define RING_BYTES 16384
 

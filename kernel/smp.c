@@ -17,16 +17,17 @@
 
 #define CORE_STACK_BYTES 32768 /* the home stack of task_core_run() */
 
-#define START_TIMEOUT_NS    (100 * NS_PER_MS)
-#define START_AGAIN_NS      (20 * NS_PER_MS) /* then the slow way of the 1990s: INIT, 10 ms, start-up twice */
-#define STARTUP_GAP_NS      (200 * NS_PER_US) /* between the two start-up messages (SDM 3A, 9.4.4.1) */
-#define STOP_TIMEOUT_NS     (10 * NS_PER_MS)
-#define TLB_TIMEOUT_NS      (1000 * NS_PER_MS)
+#define START_TIMEOUT_NS (100 * NS_PER_MS)
+#define START_AGAIN_NS \
+    (20 * NS_PER_MS) /* then the slow way of the 1990s: INIT, 10 ms, start-up twice */
+#define STARTUP_GAP_NS    (200 * NS_PER_US) /* between the two start-up messages (SDM 3A, 9.4.4.1) */
+#define STOP_TIMEOUT_NS   (10 * NS_PER_MS)
+#define TLB_TIMEOUT_NS    (1000 * NS_PER_MS)
 
-#define MADT_ENTRIES       44
-#define MADT_LOCAL_APIC    0
-#define MADT_LOCAL_X2APIC  9
-#define MADT_ENABLED       BIT(0)
+#define MADT_ENTRIES      44
+#define MADT_LOCAL_APIC   0
+#define MADT_LOCAL_X2APIC 9
+#define MADT_ENABLED      BIT(0)
 
 /* Layout shared with kernel/trampoline.S. */
 struct trampoline_values {
@@ -47,8 +48,10 @@ struct trampoline_values {
     uint16_t padding2;
     uint64_t gdt[2];
 };
-static_assert(offsetof(struct trampoline_values, ticket) == 32 && offsetof(struct trampoline_values, gdtr) == 40 &&
-                  offsetof(struct trampoline_values, far_pointer) == 48, "trampoline.S has these offsets");
+static_assert(offsetof(struct trampoline_values, ticket) == 32 &&
+                  offsetof(struct trampoline_values, gdtr) == 40 &&
+                  offsetof(struct trampoline_values, far_pointer) == 48,
+              "trampoline.S has these offsets");
 #define DESCRIPTOR_CODE UINT64_C(0x00af9b000000ffff)
 
 extern const char trampoline_start[], trampoline_long[], trampoline_end[];
@@ -99,7 +102,8 @@ static void candidates_collect(void)
         return;
     uint32_t bytes, left_out = 0;
     memcpy(&bytes, madt + 4, 4);
-    for (uint32_t at = MADT_ENTRIES; at + 2 <= bytes && madt[at + 1] >= 2 && at + madt[at + 1] <= bytes; at += madt[at + 1]) {
+    for (uint32_t at = MADT_ENTRIES;
+         at + 2 <= bytes && madt[at + 1] >= 2 && at + madt[at + 1] <= bytes; at += madt[at + 1]) {
         uint32_t id = 0, flags = 0;
         if (madt[at] == MADT_LOCAL_APIC && madt[at + 1] >= 8) {
             id = madt[at + 3];
@@ -114,7 +118,8 @@ static void candidates_collect(void)
             left_out++;
     }
     if (left_out != 0)
-        log_warn("%u more cores are not used: the limit is %d, or memory is short", left_out, CORE_MAX);
+        log_warn("%u more cores are not used: the limit is %d, or memory is short", left_out,
+                 CORE_MAX);
 }
 
 /* The first C code of a core: the right struct core first, as the stack protector's guard is in it. */
@@ -155,7 +160,8 @@ static void trampoline_fill(uint64_t page)
         .entry = (uint64_t)core_main,
         .stacks = (uint64_t)stack_tops,
         .gdtr = {sizeof(values->gdt) - 1, (uint32_t)(uint64_t)values->gdt},
-        .far_pointer = {(uint32_t)(page + (uint64_t)(trampoline_long - trampoline_start)), SELECTOR_CODE},
+        .far_pointer = {(uint32_t)(page + (uint64_t)(trampoline_long - trampoline_start)),
+                        SELECTOR_CODE},
         .gdt = {0, DESCRIPTOR_CODE},
     };
 }
@@ -324,7 +330,8 @@ void cores_stop(void)
     if (atomic_exchange(&is_stopping, true) || core_table[0] == NULL)
         return;
     for (unsigned i = 0; i < CORE_MAX; i++) {
-        if (core_table[i] != NULL && core_table[i] != core_self() && atomic_load(&core_table[i]->is_started))
+        if (core_table[i] != NULL && core_table[i] != core_self() &&
+            atomic_load(&core_table[i]->is_started))
             apic_send_nmi(core_table[i]->apic_id);
     }
     /* They halt within microseconds; nothing waits for an answer from a core that may be the broken one. */

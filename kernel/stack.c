@@ -7,8 +7,8 @@
  */
 #include "kernel/paging.h"
 
-#define STACKS_KEPT 64       /* per size */
-#define SIZES_MAX   8        /* different sizes that are kept */
+#define STACKS_KEPT     64 /* per size */
+#define SIZES_MAX       8  /* different sizes that are kept */
 #define STACK_BYTES_MAX (UINT64_C(64) << 20)
 
 uint64_t stack_window;
@@ -30,7 +30,8 @@ static struct spinlock lock;
  */
 void stack_window_choose(uint64_t random)
 {
-    stack_window = (192 + random % 63) * STACK_WINDOW_BYTES + (random >> 8) % (STACK_WINDOW_BYTES / 2 / PAGE_SIZE) * PAGE_SIZE;
+    stack_window = (192 + random % 63) * STACK_WINDOW_BYTES +
+                   (random >> 8) % (STACK_WINDOW_BYTES / 2 / PAGE_SIZE) * PAGE_SIZE;
 }
 
 static void *kept_take(size_t size_bytes)
@@ -86,7 +87,8 @@ void *stack_alloc(size_t size_bytes)
     if (fits)
         window_used = offset + size_bytes;
     spin_unlock(&lock, flags);
-    if (!fits || paging_map(stack_window + offset, (uint64_t)memory, size_bytes, PAGE_RIGHT_WRITE) < 0) {
+    if (!fits ||
+        paging_map(stack_window + offset, (uint64_t)memory, size_bytes, PAGE_RIGHT_WRITE) < 0) {
         page_free(memory, size_bytes);
         return NULL;
     }

@@ -15,9 +15,12 @@ const char *symbol_find(uint64_t address, uint64_t *offset)
     if (rva >= image_facts.size_bytes || bytes < sizeof(struct image_symbols))
         return NULL;
     const struct image_symbols *symbols = (const void *)(image_base + image_facts.symbols_offset);
-    if (symbols->count == 0 || symbols->count > (bytes - sizeof(*symbols)) / sizeof(symbols->entries[0]))
+    if (symbols->count == 0 ||
+        symbols->count > (bytes - sizeof(*symbols)) / sizeof(symbols->entries[0]))
         return NULL;
-    uint32_t low = 0, high = symbols->count; /* the last entry that starts at or below rva is in [low, high) */
+    uint32_t low = 0,
+             high =
+                 symbols->count; /* the last entry that starts at or below rva is in [low, high) */
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
         if (symbols->entries[middle].offset <= rva)
@@ -26,7 +29,8 @@ const char *symbol_find(uint64_t address, uint64_t *offset)
             high = middle;
     }
     uint64_t into = rva - symbols->entries[low].offset;
-    if (rva < symbols->entries[low].offset || into >= symbols->entries[low].size_bytes || symbols->entries[low].name_offset >= bytes)
+    if (rva < symbols->entries[low].offset || into >= symbols->entries[low].size_bytes ||
+        symbols->entries[low].name_offset >= bytes)
         return NULL;
     *offset = into;
     return (const char *)symbols + symbols->entries[low].name_offset;
@@ -37,11 +41,15 @@ _Noreturn void __stack_chk_fail(void)
 {
     uint64_t offset = 0, caller = (uint64_t)__builtin_return_address(0);
     const char *name = symbol_find(caller - 1, &offset);
-    panic("stack smashing detected: a local array was overrun in %s", name != NULL ? name : "an unknown function");
+    panic("stack smashing detected: a local array was overrun in %s",
+          name != NULL ? name : "an unknown function");
 }
 
-_Noreturn void __assert_func(const char *file, int line, const char *function, const char *expression);
-_Noreturn void __assert_func(const char *file, int line, const char *function, const char *expression)
+_Noreturn void __assert_func(const char *file, int line, const char *function,
+                             const char *expression);
+_Noreturn void __assert_func(const char *file, int line, const char *function,
+                             const char *expression)
 {
-    panic("assertion failed: %s, in %s (%s:%d)", expression, function != NULL ? function : "?", file, line);
+    panic("assertion failed: %s, in %s (%s:%d)", expression, function != NULL ? function : "?",
+          file, line);
 }

@@ -11,21 +11,21 @@
 #include "kernel/machine.h"
 #include "kernel/x86.h"
 
-#define PM_TIMER_HZ     UINT64_C(3579545)
-#define PIT_HZ          UINT64_C(1193182)
-#define PIT_CHANNEL_2   0x42
-#define PIT_COMMAND     0x43
-#define PIT_GATE        0x61 /* bit 0: gate of channel 2; bit 5: its output */
-#define FEMTO_PER_S     UINT64_C(1000000000000000)
+#define PM_TIMER_HZ       UINT64_C(3579545)
+#define PIT_HZ            UINT64_C(1193182)
+#define PIT_CHANNEL_2     0x42
+#define PIT_COMMAND       0x43
+#define PIT_GATE          0x61 /* bit 0: gate of channel 2; bit 5: its output */
+#define FEMTO_PER_S       UINT64_C(1000000000000000)
 
 #define HPET_CAPABILITIES 0x00 /* bits 63..32: femtoseconds per tick */
-#define   HPET_COUNTER_64  BIT(13)
+#define HPET_COUNTER_64   BIT(13)
 #define HPET_CONFIG       0x10
-#define   HPET_ENABLE      BIT(0)
+#define HPET_ENABLE       BIT(0)
 #define HPET_COUNTER      0xf0
 
 /* The measuring time: with a reference read to within 1 us, 10 ms give 100 ppm, and mostly there are far more. */
-#define BASELINE_NS_MIN (10 * NS_PER_MS)
+#define BASELINE_NS_MIN   (10 * NS_PER_MS)
 
 static struct reference {
     const char *name; /* NULL: not looked for yet */
@@ -59,7 +59,8 @@ static bool hpet_find(void)
 {
     const uint8_t *table = acpi_table_find("HPET", 0);
     uint64_t pa = 0;
-    if (table == NULL || *(const uint32_t *)(const void *)(table + 4) < 56 || table[40] != 0) /* in memory, not in ports */
+    if (table == NULL || *(const uint32_t *)(const void *)(table + 4) < 56 ||
+        table[40] != 0) /* in memory, not in ports */
         return false;
     __builtin_memcpy(&pa, table + 44, 8);
     if (pa == 0 || pa % 1024 != 0 || pa >> 32 != 0)
@@ -70,8 +71,9 @@ static bool hpet_find(void)
     if (femtoseconds == 0 || femtoseconds > 100000000) /* the specification's limit: 100 ns */
         return false;
     *(volatile uint64_t *)(hpet + HPET_CONFIG) |= HPET_ENABLE;
-    reference = (struct reference){"HPET", FEMTO_PER_S / femtoseconds, capabilities & HPET_COUNTER_64 ? UINT64_MAX : UINT32_MAX,
-                                   hpet, 0};
+    reference =
+        (struct reference){"HPET", FEMTO_PER_S / femtoseconds,
+                           capabilities & HPET_COUNTER_64 ? UINT64_MAX : UINT32_MAX, hpet, 0};
     uint64_t before = reference_read();
     for (int i = 0; i < 1000; i++) {
         if (reference_read() != before)
@@ -90,7 +92,8 @@ static bool pm_timer_find(void)
     __builtin_memcpy(&flags, fadt + 112, 4); /* bit 8: the counter has 32 bits, not 24 */
     if (port == 0 || port > 0xffff)
         return false;
-    reference = (struct reference){"ACPI timer", PM_TIMER_HZ, flags & BIT(8) ? UINT32_MAX : 0xffffff, NULL, (uint16_t)port};
+    reference = (struct reference){"ACPI timer", PM_TIMER_HZ,
+                                   flags & BIT(8) ? UINT32_MAX : 0xffffff, NULL, (uint16_t)port};
     uint64_t before = reference_read();
     for (int i = 0; i < 1000; i++) {
         if (reference_read() != before)
@@ -125,7 +128,8 @@ void time_sample_early(void)
         return;
     /* The 24-bit timer wraps after 4.7 s: start afresh if at 6 GHz a third of that may have passed. */
     struct sample now = sample_take();
-    if (!first.is_taken || (reference.mask == 0xffffff && now.tsc - first.tsc > UINT64_C(2000000000)))
+    if (!first.is_taken ||
+        (reference.mask == 0xffffff && now.tsc - first.tsc > UINT64_C(2000000000)))
         first = now;
 }
 
@@ -175,22 +179,25 @@ void time_start(uint64_t exit_tsc, uint64_t entry_tsc, int64_t entry_wall_clock_
         measured = hz_from_pit();
     tsc_hz = stated;
     source = "CPUID";
-    bool is_contradicted = measured != 0 && (stated > measured + measured / 100 || stated < measured - measured / 100);
+    bool is_contradicted =
+        measured != 0 && (stated > measured + measured / 100 || stated < measured - measured / 100);
     if (stated == 0 || is_contradicted) {
         tsc_hz = measured;
         source = reference.hz != 0 ? reference.name : "8254 timer";
     }
-    if (tsc_hz < 100000000) { /* no 64-bit processor counts that slowly: nothing could be measured */
+    if (tsc_hz <
+        100000000) { /* no 64-bit processor counts that slowly: nothing could be measured */
         tsc_hz = UINT64_C(2000000000);
         source = "a guess";
     }
     base_tsc = exit_tsc;
     ns_per_tick_32 = (uint64_t)(((unsigned __int128)NS_PER_S << 32) / tsc_hz);
     if (stated != 0 && is_contradicted)
-        log_warn("time: CPUID says the TSC runs at %llu Hz, the %s says %llu: believing the latter", (unsigned long long)stated,
-                 source, (unsigned long long)measured);
+        log_warn("time: CPUID says the TSC runs at %llu Hz, the %s says %llu: believing the latter",
+                 (unsigned long long)stated, source, (unsigned long long)measured);
     if (entry_wall_clock_ns != 0) {
-        uint64_t since_entry = (uint64_t)((unsigned __int128)(exit_tsc - entry_tsc) * NS_PER_S / tsc_hz);
+        uint64_t since_entry =
+            (uint64_t)((unsigned __int128)(exit_tsc - entry_tsc) * NS_PER_S / tsc_hz);
         atomic_store(&wall_clock_offset_ns, entry_wall_clock_ns + (int64_t)since_entry);
     }
 }

@@ -99,7 +99,9 @@ static void double_fault(void)
 static void noise(void)
 {
     for (int i = 0; i < 600; i++)
-        log_info("line %d of many: %s", i, "the quick brown fox jumps over the lazy dog 0123456789 !\"#$%&'()*+,-./:;<=>?@[]^_`{|}~");
+        log_info("line %d of many: %s", i,
+                 "the quick brown fox jumps over the lazy dog 0123456789 "
+                 "!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~");
     log_info("escape \x1b[31m, newline \n, bell \a, stray \xff\xc0\x80, good \xc3\xa9\xe2\x82\xac");
 }
 
