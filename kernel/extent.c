@@ -1,6 +1,7 @@
 /*
- * kernel/extent.c: see extent.h. Treaps after Seidel and Aragon, "Randomized Search Trees" (1996): heap order by priority,
- * search order by base, both kept by split and merge. Depth is O(log n) with n nodes whatever the order of the calls.
+ * kernel/extent.c: see extent.h. Treaps after Seidel and Aragon, "Randomized Search Trees" (1996): heap order by
+ * priority, search order by base, both kept by split and merge. Depth is O(log n) with n nodes whatever the order of
+ * the calls.
  */
 #include "kernel/extent.h"
 
@@ -30,8 +31,9 @@ static uint64_t check_word(const struct extent *extent)
 static void verify(const struct extent *extent)
 {
     if (extent->check != check_word(extent))
-        panic("page allocator: node %p (base %#llx, %llu pages) was overwritten", (const void *)extent,
-              (unsigned long long)extent->base, (unsigned long long)extent->pages);
+        panic("page allocator: node %p (base %#llx, %llu pages) was overwritten",
+              (const void *)extent, (unsigned long long)extent->base,
+              (unsigned long long)extent->pages);
 }
 
 void extent_set_range(struct extent *extent, uint64_t base, uint64_t pages)
@@ -120,8 +122,7 @@ int extent_insert(struct extent_set *set, struct extent *extent)
 
 static struct extent *remove_from(struct extent *root, struct extent *extent)
 {
-    if (root == NULL)
-        panic("page allocator: %#llx is not in its tree", (unsigned long long)extent->base);
+    assert(root != NULL); /* else the extent is not in this set */
     verify(root);
     if (root == extent)
         return merge(root->left, root->right);

@@ -1,8 +1,8 @@
 /*
- * kernel/extent.h: sets of ranges of pages, for kernel/memory.c. A set is a treap (a binary search tree by address that random
- * priorities keep balanced) in which every node knows the largest range below it, so that finding a place for n pages costs
- * a walk down the tree. Nodes lie apart from the pages they describe and carry a check word over their contents: a stray
- * write into either is found rather than followed.
+ * kernel/extent.h: sets of ranges of pages, for kernel/memory.c. A set is a treap (a binary search tree by address
+ * that random priorities keep balanced) in which every node knows the largest range below it, so that finding a
+ * place for n pages costs a walk down the tree. Nodes lie apart from the pages they describe and carry a check word
+ * over their contents: a stray write into either is found rather than followed.
  */
 #ifndef INGOT_EXTENT_H
 #define INGOT_EXTENT_H
@@ -37,8 +37,8 @@ void extent_remove(struct extent_set *set, struct extent *extent);
 struct extent *extent_floor(const struct extent_set *set, uint64_t address);
 
 /*
- * Where `pages` pages aligned to `align` bytes fit: the lowest such place at or above `from`, or the highest of all. The
- * extent that holds it, with the address in *at, or NULL.
+ * Where `pages` pages aligned to `align` bytes fit: the lowest such place at or above `from`, or the highest of all.
+ * The extent that holds it, with the address in *at, or NULL.
  */
 struct extent *extent_fit_lowest(const struct extent_set *set, uint64_t pages, uint64_t align,
                                  uint64_t from, uint64_t *at);

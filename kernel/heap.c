@@ -1,15 +1,15 @@
 /*
  * kernel/heap.c: objects out of pages (see heap.h).
  *
- * Small objects (up to SMALL_MAX bytes) lie in spans: 32 KiB blocks, aligned to their size, of objects of one size class.
- * A span belongs to the core that allocated it, and only that core touches its lists, so they need no lock: tasks do not
- * move, and nothing here yields or runs in interrupts. Another core that frees an object pushes it on its owner's inbox, a
- * lock-free stack that the owner empties at its next call. Larger objects are blocks of pages with the same header before
- * them. The header of any object lies at the span boundary below it (see header_of()).
+ * Small objects (up to SMALL_MAX bytes) lie in spans: 32 KiB blocks, aligned to their size, of objects of one size
+ * class. A span belongs to the core that allocated it, and only that core touches its lists, so they need no lock:
+ * tasks do not move, and nothing here yields or runs in interrupts. Another core that frees an object pushes it on
+ * its owner's inbox, a lock-free stack that the owner empties at its next call. Larger objects are blocks of pages
+ * with the same header before them. The header of any object lies at the span boundary below it (see header_of()).
  *
- * A free object carries its link, scrambled with a secret and its own address, and a mark made the same way. A bad mark or a
- * link out of the span means that somebody wrote to freed memory, a mark on an object being freed that it is free already:
- * both are panics with the address.
+ * A free object carries its link, scrambled with a secret and its own address, and a mark made the same way. A bad
+ * mark or a link out of the span means that somebody wrote to freed memory, a mark on an object being freed that it
+ * is free already: both are panics with the address.
  */
 #include "kernel/heap.h"
 
@@ -17,32 +17,33 @@
 
 #include "kernel/kernel.h"
 
-#define SPAN_BYTES (UINT64_C(32) << 10)
-#define SMALL_MAX 8192u
+#define SPAN_BYTES  (UINT64_C(32) << 10)
+#define SMALL_MAX   8192u
 #define CLASS_COUNT 36 /* 16 of 16 bytes each up to 256, then 4 per doubling up to 8192 */
-#define OBJECT_MAX (UINT64_C(1) << 46)
-#define SPAN_MAGIC UINT64_C(0x6e6170732d706165)
+#define OBJECT_MAX  (UINT64_C(1) << 46)
+#define SPAN_MAGIC  UINT64_C(0x6e6170732d706165)
 
 struct free_object {
     uint64_t link, mark;
 };
 
 struct span {
-    uint64_t magic; /* SPAN_MAGIC ^ its own address */
-    uint32_t owner; /* core */
-    uint32_t class; /* CLASS_COUNT: one large object */
+    uint64_t magic;      /* SPAN_MAGIC ^ its own address */
+    uint32_t owner;      /* core */
+    uint32_t size_class; /* CLASS_COUNT: one large object */
     uint32_t object_bytes, object_first, object_count;
     uint32_t used_count, fresh_count; /* fresh: objects at the end that were never used */
     struct free_object *free;
-    struct span *next, *prev;   /* spans of this core and class with room */
-    void *block;                /* large: what page_alloc() gave */
+    struct span *next, *prev; /* spans of this core and class with room */
+    void *block;              /* large: what page_alloc() gave */
     uint64_t block_bytes;
 };
 
 struct heap_core {
-    _Alignas(64) struct free_object *_Atomic inbox; /* freed by other cores */
+    _Alignas(64) struct free_object *_Atomic inbox;   /* freed by other cores */
     _Alignas(64) struct span *with_room[CLASS_COUNT]; /* first is allocated from */
-    _Atomic int64_t used_bytes; /* allocated minus freed by this core; only the sum over cores means something */
+    _Atomic int64_t
+        used_bytes; /* allocated minus freed by this core: only the sum over cores counts */
 };
 
 static struct heap_core heaps[CORE_MAX];
@@ -71,11 +72,11 @@ static unsigned class_of(size_t size_bytes)
     return 16 + (doubling - 8) * 4 + step;
 }
 
-static uint32_t class_bytes(unsigned class)
+static uint32_t class_bytes(unsigned size_class)
 {
-    if (class < 16)
-        return 16 * (class + 1);
-    unsigned doubling = 8 + (class - 16) / 4, step = (class - 16) % 4;
+    if (size_class < 16)
+        return 16 * (size_class + 1);
+    unsigned doubling = 8 + (size_class - 16) / 4, step = (size_class - 16) % 4;
     return (5 + step) << (doubling - 2);
 }
 
@@ -126,7 +127,8 @@ static void *span_pop(struct span *span)
                   span->object_bytes);
         span->free = next;
     }
-    object->link = object->mark = 0; /* of a fresh one too: its page may have been such a span before */
+    /* Of a fresh one too: its page may have been such a span before. */
+    object->link = object->mark = 0;
     return object;
 }
 
@@ -150,7 +152,7 @@ static struct span *header_checked(const void *object)
 
 static void list_add(struct heap_core *heap, struct span *span)
 {
-    struct span **first = &heap->with_room[span->class];
+    struct span **first = &heap->with_room[span->size_class];
     span->prev = NULL;
     span->next = *first;
     if (*first != NULL)
@@ -163,7 +165,7 @@ static void list_remove(struct heap_core *heap, struct span *span)
     if (span->prev != NULL)
         span->prev->next = span->next;
     else
-        heap->with_room[span->class] = span->next;
+        heap->with_room[span->size_class] = span->next;
     if (span->next != NULL)
         span->next->prev = span->prev;
 }
@@ -173,17 +175,17 @@ static bool is_full(const struct span *span)
     return span->used_count == span->object_count;
 }
 
-static struct span *span_create(struct heap_core *heap, unsigned class)
+static struct span *span_create(struct heap_core *heap, unsigned size_class)
 {
     struct span *span = page_alloc_dirty(SPAN_BYTES, SPAN_BYTES);
     if (span == NULL)
         return NULL;
-    uint32_t bytes = class_bytes(class);
+    uint32_t bytes = class_bytes(size_class);
     uint32_t first = (uint32_t)align_up(sizeof(*span), 64);
     uint32_t count = ((uint32_t)SPAN_BYTES - first) / bytes;
     *span = (struct span){.magic = SPAN_MAGIC ^ (uint64_t)(uintptr_t)span,
                           .owner = core_current(),
-                          .class = class,
+                          .size_class = size_class,
                           .object_bytes = bytes,
                           .object_first = first,
                           .object_count = count,
@@ -244,11 +246,11 @@ static void count_used(struct heap_core *heap, int64_t bytes)
     atomic_store_explicit(&heap->used_bytes, used + bytes, memory_order_relaxed);
 }
 
-static void *small_alloc(unsigned class)
+static void *small_alloc(unsigned size_class)
 {
     struct heap_core *heap = this_heap();
-    struct span *span = heap->with_room[class];
-    if (span == NULL && (span = span_create(heap, class)) == NULL)
+    struct span *span = heap->with_room[size_class];
+    if (span == NULL && (span = span_create(heap, size_class)) == NULL)
         return NULL;
     void *object = span_pop(span);
     span->used_count++;
@@ -273,7 +275,7 @@ static void *large_alloc(size_t size_bytes, size_t align, bool is_zeroed)
     void *object = block + offset;
     struct span *span = header_of(object);
     *span = (struct span){.magic = SPAN_MAGIC ^ (uint64_t)(uintptr_t)span,
-                          .class = CLASS_COUNT,
+                          .size_class = CLASS_COUNT,
                           .block = block,
                           .block_bytes = block_bytes};
     count_used(this_heap(), (int64_t)block_bytes);
@@ -319,11 +321,11 @@ void *heap_alloc_aligned(size_t align, size_t size_bytes)
         return heap_alloc(size_bytes);
     /* Objects begin at a multiple of 64 in the span, so a class whose size is a multiple of align keeps to it. */
     if (align <= 64 && size_bytes <= SMALL_MAX) {
-        unsigned class = class_of(align_up(size_bytes, align));
-        while (class < CLASS_COUNT && class_bytes(class) % align != 0)
-            class++;
-        if (class < CLASS_COUNT)
-            return small_alloc(class);
+        unsigned size_class = class_of(align_up(size_bytes, align));
+        while (size_class < CLASS_COUNT && class_bytes(size_class) % align != 0)
+            size_class++;
+        if (size_class < CLASS_COUNT)
+            return small_alloc(size_class);
     }
     return large_alloc(size_bytes, align, false);
 }
@@ -331,7 +333,7 @@ void *heap_alloc_aligned(size_t align, size_t size_bytes)
 size_t heap_size(const void *object)
 {
     const struct span *span = header_checked(object);
-    if (span->class < CLASS_COUNT)
+    if (span->size_class < CLASS_COUNT)
         return span->object_bytes;
     return span->block_bytes - (size_t)((const uint8_t *)object - (const uint8_t *)span->block);
 }
@@ -357,7 +359,7 @@ void heap_free(void *pointer)
     if (pointer == NULL)
         return;
     struct span *span = header_checked(pointer);
-    if (span->class == CLASS_COUNT) {
+    if (span->size_class == CLASS_COUNT) {
         large_free(span);
         return;
     }

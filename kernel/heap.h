@@ -1,6 +1,7 @@
 /*
- * kernel/heap.h: memory for objects of any size, under malloc() and its relatives (runtime/libc/malloc.c). What they promise
- * in C and POSIX holds for these. Task context only, any core; an object may be freed on another core than it came from.
+ * kernel/heap.h: memory for objects of any size, under malloc() and its relatives (runtime/libc/malloc.c). What they
+ * promise in C and POSIX holds for these. Task context only, any core; an object may be freed on another core than
+ * it came from.
  */
 #ifndef INGOT_HEAP_H
 #define INGOT_HEAP_H

@@ -84,7 +84,7 @@ struct log_line {
 int log_read(uint64_t from, struct log_line *out);
 
 /* Print the message, registers and a backtrace with names on serial and screen, then restart after the set delay. */
-_Noreturn void panic(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void panic(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
 

@@ -1,11 +1,13 @@
 /*
  * kernel/memory.c: the page allocator. Physical memory is identity-mapped, so a page's address is its pointer.
  *
- * Free memory and live blocks are two sets of ranges (kernel/extent.c). Any number of pages can be one block, a model of tens
- * of gigabytes as well as one page, and neighbours join as soon as they are free. Small blocks come from below, beginning at
- * a random place, large ones from above, so that small ones do not cut up what large ones need.
+ * Free memory and live blocks are two sets of ranges (kernel/extent.c). Any number of pages can be one block, a
+ * model of tens of gigabytes as well as one page, and neighbours join as soon as they are free. Small blocks come
+ * from below, beginning at a random place, large ones from above, so that small ones do not cut up what large ones
+ * need.
  *
- * Every live block has a node: freeing an address that is not one, twice, or with another size is a panic that says which.
+ * Every live block has a node: freeing an address that is not one, twice, or with another size is a panic that says
+ * which.
  */
 #include <string.h>
 
@@ -13,8 +15,10 @@
 #include "kernel/heap.h"
 #include "kernel/machine.h"
 
-#define LOWEST_PA (UINT64_C(64) << 10) /* never handed out: 0 is NULL, and what lies near it is a NULL plus an offset */
-#define LARGE_PAGES 512                /* 2 MiB: from here on a block comes from above */
+#define LOWEST_PA \
+    (UINT64_C(64) \
+     << 10) /* never handed out: 0 is NULL, and what lies near it is a NULL plus an offset */
+#define LARGE_PAGES      512 /* 2 MiB: from here on a block comes from above */
 #define START_RANDOM_MAX (UINT64_C(1) << 30)
 
 static struct spinlock lock;
@@ -27,7 +31,8 @@ static uint64_t small_start; /* where the search for small blocks begins */
 static struct extent first_nodes[32];
 static struct extent *spare_nodes;
 static unsigned spare_count;
-#define SPARE_MIN 4 /* nodes that one allocation may need: the rest of a range on either side, the block, and one in hand */
+#define SPARE_MIN \
+    4 /* nodes that one allocation may need: the rest of a range on either side, the block, and one in hand */
 
 static void node_give(struct extent *node)
 {
@@ -39,8 +44,7 @@ static void node_give(struct extent *node)
 static struct extent *node_take(uint64_t base, uint64_t pages)
 {
     struct extent *node = spare_nodes;
-    if (node == NULL)
-        panic("page allocator: no node left");
+    assert(node != NULL); /* nodes_reserve() was called for what is going on */
     spare_nodes = node->left;
     spare_count--;
     *node = (struct extent){0};
@@ -119,12 +123,14 @@ void memory_set_totals(uint64_t total, uint64_t image)
     image_bytes = image;
 }
 
-/* A random place in the first sixteenth of the largest range, so that addresses of small blocks differ from boot to boot. */
+/* A random place in the first sixteenth of the largest range: addresses of small blocks differ from boot to boot. */
 static void choose_small_start(void)
 {
     uint64_t at, random;
-    const struct extent *largest = free_set.root == NULL ? NULL
-                                   : extent_fit_lowest(&free_set, free_set.root->largest, PAGE_SIZE, 0, &at);
+    const struct extent *largest =
+        free_set.root == NULL
+            ? NULL
+            : extent_fit_lowest(&free_set, free_set.root->largest, PAGE_SIZE, 0, &at);
     if (largest == NULL)
         return;
     random_bytes(&random, sizeof(random));

@@ -1,16 +1,18 @@
 /*
  * kernel/task.c: cooperative tasks, one scheduler per core; the same file in the image and in the hosted twin.
  *
- * A task belongs to one core for life. The core's own structures (run queue, timers) are touched by that core alone, in
- * task context, and need no lock. Whoever makes a task runnable, on any core or in an interrupt, pushes it on the inbox of
- * its core, a lock-free stack, and wakes the core; the core moves its inbox to its run queue when it next looks.
+ * A task belongs to one core for life. The core's own structures (run queue, timers) are touched by that core alone,
+ * in task context, and need no lock. Whoever makes a task runnable, on any core or in an interrupt, pushes it on the
+ * inbox of its core, a lock-free stack, and wakes the core; the core moves its inbox to its run queue when it next
+ * looks.
  *
  * There is no idle task: a task that cannot go on looks for the next one itself, on its own stack, and if there is none
  * puts the core to sleep there. Only a task that has ended may not do so, because its stack must go; it switches to the
  * core's home context, the stack on which the machine layer (or main() of a hosted program) came here.
  *
- * States of a task: running or in the run queue (is_runnable), waiting (in an event's list, among the timers, or both), in
- * an inbox, dead. An event's lock decides between signal and timeout: who takes the task off the event's list wakes it.
+ * States of a task: running or in the run queue (is_runnable), waiting (in an event's list, among the timers, or
+ * both), in an inbox, dead. An event's lock decides between signal and timeout: who takes the task off the event's
+ * list wakes it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +81,8 @@ struct task {
 };
 
 struct core {
-    _Alignas(64) struct task *_Atomic inbox; /* newest first; everybody pushes, the core takes all */
+    /* Newest first; everybody pushes, the core takes all. */
+    _Alignas(64) struct task *_Atomic inbox;
 
     _Alignas(64) struct task *current;
     struct task *run_first, *run_last;
@@ -319,8 +322,8 @@ static void switch_to(struct core *core, struct task *next)
     core->previous = self;
     core->current = next;
 #if defined(USES_ASAN)
-    __sanitizer_start_switch_fiber(self->is_dead ? NULL : &self->asan_fake_stack,
-                                   next->asan_bottom, next->asan_bytes);
+    __sanitizer_start_switch_fiber(self->is_dead ? NULL : &self->asan_fake_stack, next->asan_bottom,
+                                   next->asan_bytes);
 #endif
 #if defined(USES_TSAN)
     __tsan_switch_to_fiber(next->tsan_fiber, 0);
@@ -380,7 +383,8 @@ _Noreturn void task_first_run(void)
 
 /* ---- the door ---- */
 
-int task_create(const char *name, unsigned core, size_t stack_bytes, void (*fn)(void *arg), void *arg)
+int task_create(const char *name, unsigned core, size_t stack_bytes, void (*fn)(void *arg),
+                void *arg)
 {
     if (core >= core_count())
         return -EINVAL;
@@ -401,11 +405,12 @@ int task_create(const char *name, unsigned core, size_t stack_bytes, void (*fn)(
     task->arg = arg;
     snprintf(task->name, sizeof(task->name), "%s", name);
 
-    /* What task_switch_stack() pops: control words, r15 to r12, rbx, rbp, return address. Above it, an end for backtraces. */
+    /* What task_switch_stack() pops: control words, r15 to r12, rbx, rbp, return address. Above it zeroes, the end. */
     uint64_t *sp = (uint64_t *)((uint8_t *)task->stack + stack_bytes) - 10;
     memset(sp, 0, 10 * sizeof(*sp));
-    uint32_t mxcsr = 0x1f80;   /* every exception masked, round to nearest: the ABI's state at process entry */
-    uint16_t x87_cw = 0x037f;  /* the same, extended precision */
+    /* The ABI's state at process entry (3.4.1): every exception masked, round to nearest; x87 in extended precision. */
+    uint32_t mxcsr = 0x1f80;
+    uint16_t x87_cw = 0x037f;
     memcpy(sp, &mxcsr, sizeof(mxcsr));
     memcpy((uint8_t *)sp + 4, &x87_cw, sizeof(x87_cw));
     sp[7] = (uint64_t)(uintptr_t)task_first_entry;
@@ -479,7 +484,7 @@ int event_wait(struct event *event, uint32_t seen, uint64_t deadline_ns)
     self->has_timed_out = false;
     uint64_t flags = spin_lock(&event->lock);
     waiters_put(event, self);
-    /* event_signal() counts, then looks for waiters; we list ourselves, then look at the count: one of us sees the other. */
+    /* event_signal() counts, then looks for waiters; we list ourselves, then look at the count: one sees the other. */
     bool is_late = atomic_load(&event->count) != seen;
     if (is_late)
         waiters_remove(event, self);

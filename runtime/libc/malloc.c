@@ -1,6 +1,6 @@
 /*
- * runtime/libc/malloc.c: C's allocation functions over kernel/heap.h. newlib calls the names with _r inside, programs those
- * without; both are here, so none of newlib's own allocator is linked.
+ * runtime/libc/malloc.c: C's allocation functions over kernel/heap.h. newlib calls the names with _r inside,
+ * programs those without; both are here, so none of newlib's own allocator is linked.
  */
 #include <errno.h>
 #include <malloc.h>

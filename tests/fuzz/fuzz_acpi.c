@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_acpi.c: the ACPI table reader on any firmware memory: the input is physical memory from address 0x1000, the
- * RSDP at its start. A copy of exact size lets AddressSanitizer see the first byte read past a mapping.
+ * tests/fuzz/fuzz_acpi.c: the ACPI table reader on any firmware memory: the input is physical memory from address
+ * 0x1000, the RSDP at its start. A copy of exact size lets AddressSanitizer see the first byte read past a mapping.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +20,11 @@ const void *firmware_map(uint64_t pa, uint64_t size_bytes)
     if (pa < BASE || pa - BASE > input_bytes || size_bytes > input_bytes - (pa - BASE) ||
         mapping_count == ARRAY_COUNT(mappings))
         return NULL;
-    uint8_t *copy = malloc(size_bytes);
-    assert(copy != NULL);
-    memcpy(copy, input + (pa - BASE), size_bytes);
-    return mappings[mapping_count++] = copy;
+    void **copy = &mappings[mapping_count++];
+    *copy = malloc(size_bytes);
+    assert(*copy != NULL);
+    memcpy(*copy, input + (pa - BASE), size_bytes);
+    return *copy;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,8 +1,9 @@
 /*
- * tests/host/cores.c: cores of the hosted twin, one thread each; main() is core 0. kernel/task.c runs on them unchanged.
+ * tests/host/cores.c: cores of the hosted twin, one thread each; main() is core 0. kernel/task.c runs on them
+ * unchanged.
  *
- * Real clock: an idle core sleeps on a condition variable. Fake clock: the core that makes all cores wait moves the clock.
- * A core waits when it is in core_idle(), or has been through core_relax() since the clock last moved.
+ * Real clock: an idle core sleeps on a condition variable. Fake clock: the core that makes all cores wait moves the
+ * clock. A core waits when it is in core_idle(), or has been through core_relax() since the clock last moved.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -141,7 +142,8 @@ static void sleep_real(struct host_core *core, uint64_t deadline_ns)
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t until_ns = (uint64_t)until.tv_nsec + (deadline_ns - now);
-    until.tv_sec += (time_t)min_u64(until_ns / NS_PER_S, 1000000); /* early is allowed, overflow is not */
+    until.tv_sec +=
+        (time_t)min_u64(until_ns / NS_PER_S, 1000000); /* early is allowed, overflow is not */
     until.tv_nsec = (long)(until_ns % NS_PER_S);
     pthread_cond_timedwait(&core->wake, &lock, &until);
 }
@@ -168,7 +170,8 @@ void core_idle(uint64_t deadline_ns)
 void *stack_alloc(size_t size_bytes)
 {
     size_bytes = align_up(size_bytes, PAGE_SIZE);
-    uint8_t *base = mmap(NULL, size_bytes + PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *base =
+        mmap(NULL, size_bytes + PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         return NULL;
     if (mprotect(base + PAGE_SIZE, size_bytes, PROT_READ | PROT_WRITE) != 0) {

@@ -18,9 +18,10 @@ void host_cores_start(unsigned count);
 /* ---- clock ----------------------------------------------------------------------------------------------------- */
 
 /*
- * Fake: time stands still while code runs and moves only when every core waits. A core with nothing to run moves it to its
- * next deadline; a task that polls, calling task_yield(), moves it by one step (1 ms unless set) per round of the core's
- * tasks. So a wait with a deadline of 1000 ms costs exactly 1000 ms, and no real time. Switching it on restarts at 0.
+ * Fake: time stands still while code runs and moves only when every core waits. A core with nothing to run moves it
+ * to its next deadline; a task that polls, calling task_yield(), moves it by one step (1 ms unless set) per round of
+ * the core's tasks. So a wait with a deadline of 1000 ms costs exactly 1000 ms, and no real time. Switching it on
+ * restarts at 0.
  */
 void host_clock_fake(bool fake);
 uint64_t host_clock_ms(void); /* whole milliseconds since the clock started */
@@ -41,9 +42,10 @@ void host_log_level(enum log_level level);
 /* ---- PCI ------------------------------------------------------------------------------------------------------- */
 
 /*
- * Add a device: fields of *device up to bar[], a private copy is made; host_pci_config() is its 4096 bytes of configuration
- * space, with ids, class and BAR addresses filled in, plain memory that the test may fill with capabilities. bar_memory[i]
- * is what pci_map_bar(i) returns (NULL: mapping fails); it belongs to the test. Devices keep the order they are added in.
+ * Add a device: fields of *device up to bar[], a private copy is made; host_pci_config() is its 4096 bytes of
+ * configuration space, with ids, class and BAR addresses filled in, plain memory that the test may fill with
+ * capabilities. bar_memory[i] is what pci_map_bar(i) returns (NULL: mapping fails); it belongs to the test. Devices
+ * keep the order they are added in.
  */
 struct pci_device *host_pci_add(const struct pci_device *device, void *const bar_memory[6]);
 void host_pci_clear(void);

@@ -55,7 +55,8 @@ void random_bytes(void *out, size_t size_bytes)
 int wait_reg32(const volatile void *reg, uint32_t mask, uint32_t want, uint64_t deadline_ns)
 {
     for (;;) {
-        bool is_late = time_ns() >= deadline_ns; /* before the read: a late yield still gets a last look */
+        bool is_late =
+            time_ns() >= deadline_ns; /* before the read: a late yield still gets a last look */
         uint32_t value = mmio_read32(reg);
         if ((value & mask) == want)
             return 0;

@@ -1,7 +1,7 @@
 /*
- * tests/host/memory.c: pages of the hosted twin. Small blocks come from the C library, so that AddressSanitizer sees every
- * byte past their end; large ones from mmap(), which zeroes them only when touched. Each block is remembered: freeing one
- * twice or with another size stops the program, and a test can ask what is still allocated.
+ * tests/host/memory.c: pages of the hosted twin. Small blocks come from the C library, so that AddressSanitizer sees
+ * every byte past their end; large ones from mmap(), which zeroes them only when touched. Each block is remembered:
+ * freeing one twice or with another size stops the program, and a test can ask what is still allocated.
  */
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /*
- * tests/host/mmio.c: device registers of the hosted twin are plain memory. A unit test with a fake device defines all eight
- * functions itself, in a file of its own, and then this one is not linked; that is why nothing else stands here.
+ * tests/host/mmio.c: device registers of the hosted twin are plain memory. A unit test with a fake device defines
+ * all eight functions itself, in a file of its own, and then this one is not linked; that is why nothing else stands
+ * here.
  */
 #include "kernel/kernel.h"
 

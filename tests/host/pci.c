@@ -1,7 +1,7 @@
 /*
- * tests/host/pci.c: PCI devices of the hosted twin. A device is 4096 bytes of configuration space (PCI Express Base 5.0,
- * 7.5) and BARs that are memory of the test. Enabling, bus mastering and capability lists work on those bytes like on real
- * ones; MSI-X keeps handlers for host_pci_msix_raise() instead of a table in a BAR.
+ * tests/host/pci.c: PCI devices of the hosted twin. A device is 4096 bytes of configuration space (PCI Express Base
+ * 5.0, 7.5) and BARs that are memory of the test. Enabling, bus mastering and capability lists work on those bytes
+ * like on real ones; MSI-X keeps handlers for host_pci_msix_raise() instead of a table in a BAR.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,15 +9,15 @@
 
 #include "tests/host/host.h"
 
-#define CONFIG_BYTES 4096
-#define COMMAND 0x04
-#define   COMMAND_MEMORY BIT(1)
-#define   COMMAND_BUS_MASTER BIT(2)
-#define STATUS 0x06
-#define   STATUS_CAPABILITIES BIT(4)
-#define CAPABILITY_POINTER 0x34
-#define DEVICE_MAX 64
-#define MSIX_MAX 64
+#define CONFIG_BYTES        4096
+#define COMMAND             0x04
+#define COMMAND_MEMORY      BIT(1)
+#define COMMAND_BUS_MASTER  BIT(2)
+#define STATUS              0x06
+#define STATUS_CAPABILITIES BIT(4)
+#define CAPABILITY_POINTER  0x34
+#define DEVICE_MAX          64
+#define MSIX_MAX            64
 
 struct msix_entry {
     irq_handler handler;

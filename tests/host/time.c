@@ -1,6 +1,6 @@
 /*
- * tests/host/time.c: time of the hosted twin. The real clock is CLOCK_MONOTONIC; the fake one stands still until cores.c
- * finds that every core waits, or a test moves it.
+ * tests/host/time.c: time of the hosted twin. The real clock is CLOCK_MONOTONIC; the fake one stands still until
+ * cores.c finds that every core waits, or a test moves it.
  */
 #include <time.h>
 

@@ -1,6 +1,6 @@
 /*
- * tests/unit/test_acpi.c: the ACPI table reader on a made-up physical memory of 64 KiB at 0xf0000, with each field of each
- * table made wrong in turn.
+ * tests/unit/test_acpi.c: the ACPI table reader on a made-up physical memory of 64 KiB at 0xf0000, with each field
+ * of each table made wrong in turn.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* tests/unit/test_host.c: the hosted twin itself: its clock, its memory, its log, its PCI devices, from a plain main(). */
+/* tests/unit/test_host.c: the hosted twin itself: its clock, memory, log and PCI devices, from a plain main(). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -86,12 +86,13 @@ static void test_pci_device(void **state)
     (void)state;
     uint32_t bar0[4] = {0x12345678};
     struct pci_device *pci = host_pci_add(
-        &(struct pci_device){.vendor_id = 0x1b36,
-                             .device_id = 0x0010,
-                             .base_class = 1,
-                             .sub_class = 8,
-                             .prog_if = 2,
-                             .bar[0] = {.pa = 0xfe000000, .size_bytes = sizeof(bar0), .is_64 = true}},
+        &(struct pci_device){
+            .vendor_id = 0x1b36,
+            .device_id = 0x0010,
+            .base_class = 1,
+            .sub_class = 8,
+            .prog_if = 2,
+            .bar[0] = {.pa = 0xfe000000, .size_bytes = sizeof(bar0), .is_64 = true}},
         (void *[6]){bar0});
     assert_ptr_equal(pci_device_get(0), pci);
     assert_null(pci_device_get(1));
@@ -133,8 +134,10 @@ static void test_pci_device(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_register_wait_times_out), cmocka_unit_test(test_waits_jump_the_clock),
-        cmocka_unit_test(test_memory_runs_out_on_demand), cmocka_unit_test(test_log_keeps_and_escapes),
+        cmocka_unit_test(test_register_wait_times_out),
+        cmocka_unit_test(test_waits_jump_the_clock),
+        cmocka_unit_test(test_memory_runs_out_on_demand),
+        cmocka_unit_test(test_log_keeps_and_escapes),
         cmocka_unit_test(test_pci_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

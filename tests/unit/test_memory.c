@@ -1,7 +1,7 @@
 /*
- * tests/unit/test_memory.c: the page allocator and the heap on a few megabytes that stand for all of memory, against a model
- * that remembers what it was given: no overlap, no loss, everything joined again at the end. Random runs print their seed;
- * INGOT_SEED=n repeats one. Damage done on purpose must end in the panic that names it.
+ * tests/unit/test_memory.c: the page allocator and the heap on a few megabytes that stand for all of memory, against
+ * a model that remembers what it was given: no overlap, no loss, everything joined again at the end. Random runs
+ * print their seed; INGOT_SEED=n repeats one. Damage done on purpose must end in the panic that names it.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -23,7 +23,7 @@
 #include "tests/host/host.h"
 
 #define RAM_BYTES (UINT64_C(96) << 20)
-#define CORES 4
+#define CORES     4
 
 static uint8_t *ram; /* three ranges with holes between them */
 static uint64_t usable_bytes;
@@ -101,7 +101,7 @@ static void test_pages_are_zeroed_and_aligned(void **state)
     page_free(NULL, 0);
 }
 
-/* What memory_stats() calls the largest block can be had, one page more cannot, and a small block does not cut it up. */
+/* What memory_stats() calls the largest block can be had, one page more cannot; a small block does not cut it up. */
 static void test_largest_block(void **state)
 {
     (void)state;
@@ -241,11 +241,11 @@ static void test_size_classes(void **state)
 {
     (void)state;
     for (size_t bytes = 0; bytes <= SMALL_MAX; bytes++) {
-        unsigned class = class_of(bytes);
-        assert_true(class < CLASS_COUNT);
-        assert_true(class_bytes(class) >= bytes);
-        assert_true(class == 0 || class_bytes(class - 1) < bytes);
-        assert_int_equal(class_bytes(class) % 16, 0);
+        unsigned size_class = class_of(bytes);
+        assert_true(size_class < CLASS_COUNT);
+        assert_true(class_bytes(size_class) >= bytes);
+        assert_true(size_class == 0 || class_bytes(size_class - 1) < bytes);
+        assert_int_equal(class_bytes(size_class) % 16, 0);
     }
     assert_int_equal(class_bytes(CLASS_COUNT - 1), SMALL_MAX);
 }
@@ -254,7 +254,8 @@ static void test_heap_basics(void **state)
 {
     (void)state;
     uint64_t used = heap_used_bytes();
-    static const size_t sizes[] = {0, 1, 15, 16, 17, 256, 257, 8191, 8192, 8193, 32640, 32768, 100000, 5 << 20};
+    static const size_t sizes[] = {0,    1,    15,   16,    17,    256,    257,
+                                   8191, 8192, 8193, 32640, 32768, 100000, 5 << 20};
     for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
         uint8_t *object = heap_alloc(sizes[i]);
         assert_non_null(object);
@@ -379,8 +380,8 @@ static void test_heap_on_all_cores(void **state)
     assert_int_equal(heap_used_bytes(), used);
     run_on_all_cores(collect, CORES);
     for (unsigned core = 0; core < CORES; core++)
-        for (unsigned class = 0; class < CLASS_COUNT; class++) {
-            const struct span *span = heaps[core].with_room[class];
+        for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
+            const struct span *span = heaps[core].with_room[size_class];
             if (span != NULL) {
                 assert_int_equal(span->used_count, 0); /* nothing lost in an inbox */
                 assert_null(span->next);               /* and empty spans given back */
@@ -436,7 +437,8 @@ static int start_memory(void **state)
 {
     (void)state;
     const char *wanted = getenv("INGOT_SEED");
-    random_seed = wanted != NULL ? strtoull(wanted, NULL, 0) : time_ns() * 2654435761 + (uint64_t)getpid();
+    random_seed =
+        wanted != NULL ? strtoull(wanted, NULL, 0) : time_ns() * 2654435761 + (uint64_t)getpid();
     random_seed |= 1;
     print_message("INGOT_SEED=%llu\n", (unsigned long long)random_seed);
 
@@ -446,11 +448,11 @@ static int start_memory(void **state)
     ram = (uint8_t *)align_up((uint64_t)map, 8 << 20);
     uint64_t base = (uint64_t)(uintptr_t)ram;
     memory_set_totals(RAM_BYTES, 123);
-    memory_add_range(base + 100, (1 << 20) + 5000);       /* unaligned: only whole pages count */
+    memory_add_range(base + 100, (1 << 20) + 5000); /* unaligned: only whole pages count */
     memory_add_range(base + (40 << 20), 56 << 20);
     memory_add_range(base + (4 << 20), 20 << 20);
     memory_add_range(base + (1 << 20) + PAGE_SIZE, PAGE_SIZE); /* joins the first */
-    memory_add_range(0x1000, 0x2000);                     /* too low to be used */
+    memory_add_range(0x1000, 0x2000);                          /* too low to be used */
     usable_bytes = (1 << 20) + PAGE_SIZE + (76 << 20);
     assert_int_equal(free_now(), usable_bytes);
     assert_int_equal(largest_now(), 56 << 20);
@@ -461,11 +463,16 @@ static int start_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages_are_zeroed_and_aligned), cmocka_unit_test(test_largest_block),
-        cmocka_unit_test(test_random_pages),                 cmocka_unit_test(test_all_of_memory),
-        cmocka_unit_test(test_page_mistakes_panic),          cmocka_unit_test(test_size_classes),
-        cmocka_unit_test(test_heap_basics),                  cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_heap_on_all_cores),            cmocka_unit_test(test_heap_mistakes_panic),
+        cmocka_unit_test(test_pages_are_zeroed_and_aligned),
+        cmocka_unit_test(test_largest_block),
+        cmocka_unit_test(test_random_pages),
+        cmocka_unit_test(test_all_of_memory),
+        cmocka_unit_test(test_page_mistakes_panic),
+        cmocka_unit_test(test_size_classes),
+        cmocka_unit_test(test_heap_basics),
+        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_heap_on_all_cores),
+        cmocka_unit_test(test_heap_mistakes_panic),
     };
     return cmocka_run_group_tests(tests, start_memory, NULL);
 }
