@@ -124,7 +124,8 @@ struct nvme_request {
 /*
  * Queue the request on the current core. 0, or with nothing queued: -EINVAL (segments, alignment), -ERANGE (past the
  * end), -ENODEV (the controller or namespace is gone), -EROFS, -ENOTSUP. Never blocks: commands reach the controller as
- * queue entries become free; the doorbell is rung once per nvme_poll() or nvme_kick().
+ * queue entries become free; the doorbell is rung by nvme_kick(), and by nvme_poll() at the latest when it finds no
+ * completions.
  */
 int nvme_submit(struct nvme_request *request);
 /* Ring the doorbells for everything queued on this core so far. */

@@ -201,7 +201,7 @@ void nvme_queue_destroy(struct nvme_queue *q);
 void nvme_queue_reset(struct nvme_queue *q);    /* rings as after creation; nothing is in flight */
 void nvme_queue_lock(struct nvme_queue *q);
 void nvme_queue_unlock(struct nvme_queue *q);
-void nvme_queue_reap(struct nvme_queue *q);     /* locked: take completions */
+unsigned nvme_queue_reap(struct nvme_queue *q); /* locked: take completions; returns how many came */
 void nvme_queue_resume(struct nvme_queue *q);   /* locked: unpark, submit what waits, ring */
 /* locked: the rest of the request is not sent; it finishes when nothing of it is in flight */
 void nvme_request_fail(struct nvme_queue *q, struct nvme_request *request, int error, uint16_t status);

@@ -383,10 +383,11 @@ static void command_complete(struct nvme_queue *q, struct nvme_slot *slot, uint1
         list_append(&q->finished, request);
 }
 
-void nvme_queue_reap(struct nvme_queue *q)
+unsigned nvme_queue_reap(struct nvme_queue *q)
 {
     /* A controller that keeps answering what was not asked must not keep us here. */
-    for (unsigned budget = q->slot_count; budget > 0; budget--) {
+    unsigned taken;
+    for (taken = 0; taken < q->slot_count; taken++) {
         volatile struct nvme_cqe *cqe = &q->cq[q->cq_head & q->cq_mask];
         uint16_t status = cqe->status;
         if ((status & 1) == (q->cq_head >> q->cq_shift & 1))
@@ -405,6 +406,7 @@ void nvme_queue_reap(struct nvme_queue *q)
         }
         command_complete(q, slot, status >> 1);
     }
+    return taken;
 }
 
 /* Hand finished requests back to their callers, with no lock held: on_done may submit. */
@@ -422,14 +424,26 @@ static int requests_deliver(struct nvme_request *first)
     return count;
 }
 
+/*
+ * While completions keep coming, what is submitted gathers, and one doorbell tells of it all: at the latest when the
+ * controller has no more to do than what it has not heard of. A doorbell is a trip to the device, or out of a virtual
+ * machine; at depth 1 nothing changes.
+ */
+static bool is_time_to_ring(const struct nvme_queue *q, unsigned reaped)
+{
+    unsigned in_flight = q->slot_count - q->free_count, unheard = q->sq_tail - q->sq_tail_rung;
+    return reaped == 0 || 2 * unheard >= in_flight;
+}
+
 static int queue_poll(struct nvme_queue *q)
 {
     nvme_queue_lock(q);
     if (!q->is_parked) {
-        nvme_queue_reap(q);
+        unsigned reaped = nvme_queue_reap(q);
         cq_ring(q);
         queue_fill(q);
-        sq_ring(q);
+        if (is_time_to_ring(q, reaped))
+            sq_ring(q);
         if (++q->polls % NVME_CLOCK_POLLS == 0)
             nvme_queue_check_clock(q);
     }
