@@ -288,6 +288,11 @@ $(BUILD)/fuzz/libingot.a: $(FUZZ_OBJ)
 $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libingot.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
+# What cores do at the same time, once more under the thread sanitizer, which goes with no other.
+TSAN_SRC := $(addprefix tests/host/,cores.c log.c machine.c mmio.c time.c) kernel/task.c kernel/switch.S
+$(BUILD)/test/%.tsan: tests/unit/%.c $(TSAN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
+	$(call say,CLANG   ,$@)
+	$(Q)mkdir -p $(@D) && $(CLANG) $(filter-out -fsanitize% -fno-sanitize%,$(TEST_FLAGS)) -fsanitize=thread -o $@ $< $(TSAN_SRC) -lcmocka -lm
 $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.c.o $(BUILD)/fuzz/libingot.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(filter $(BUILD)/fuzz/obj/apps/%,$(FUZZ_OBJ)) $(BUILD)/fuzz/libingot.a -lm
