@@ -79,7 +79,7 @@ def load(elf):
                 fail(f"{s['name']} is writable and executable")
         elif s["name"] in (".data", ".bss"):
             name, rights = ".data", SCN_DATA | SCN_READ | SCN_WRITE
-        elif s["name"] in (".rodata", ".relro", ".tdata", ".rela.dyn", ".dynamic", ".dynsym", ".dynstr", ".hash", ".gnu.hash"):
+        elif s["name"] in (".rodata", ".relro", ".tdata", ".tlsinfo", ".rela.dyn", ".dynamic", ".dynsym", ".dynstr", ".hash", ".gnu.hash"):
             name, rights = ".rodata", SCN_DATA | SCN_READ
         else:
             fail(f"section {s['name']} is not in kernel/ingot.ld")
