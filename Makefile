@@ -99,12 +99,14 @@ objects = $(patsubst %,$(1)/%.o,$(patsubst $(DEPS)/src/%,lib/%,$(2)))
 kernel_objects = $(foreach isa,$(KERNEL_ISAS),$(patsubst %.c,$(1)/%.$(isa).o,$(KERNEL_SRC)))
 embedded_objects = $(patsubst %,$(1)/embedded/%.o,$(notdir $(wildcard $(EMBEDDED))))
 
-# The same kernels for NVIDIA devices: one object for every build. Without ptxas its table is empty.
+# The same kernels for NVIDIA devices, in the hosted builds. Without ptxas the table is empty, and it is in the image, which does
+# not bring such a GPU up by itself: 0.4 MB that nothing would use.
 PTXAS     ?= $(firstword $(wildcard /usr/local/cuda/bin/ptxas /usr/local/cuda-*/bin/ptxas /usr/bin/ptxas $(DEPS)/cuda/bin/ptxas))
 CUBIN_OBJ := $(BUILD)/kernels/cubins.o
+NO_CUBIN_OBJ := $(BUILD)/kernels/none.o
 
 IMAGE_OBJ := $(call objects,$(BUILD)/obj,$(IMAGE_SRC) $(IMAGE_LIBRARY_SRC) $(SHARED_LIBRARY_SRC)) \
-             $(call kernel_objects,$(BUILD)/obj) $(call embedded_objects,$(BUILD)/obj) $(CUBIN_OBJ)
+             $(call kernel_objects,$(BUILD)/obj) $(call embedded_objects,$(BUILD)/obj) $(NO_CUBIN_OBJ)
 HOSTED_OBJ := $(call objects,$(BUILD)/hosted/obj,$(HOST_SRC) tests/host/main.c $(SHARED_LIBRARY_SRC)) \
               $(call kernel_objects,$(BUILD)/hosted/obj) $(call embedded_objects,$(BUILD)/hosted/obj) $(CUBIN_OBJ)
 TEST_OBJ  := $(call objects,$(BUILD)/test/obj,$(HOST_SRC) $(SHARED_LIBRARY_SRC)) $(call kernel_objects,$(BUILD)/test/obj) \
@@ -220,6 +222,8 @@ $(foreach file,$(EMBEDDED),$(eval $(call embed_rule,$(file))))
 $(CUBIN_OBJ): gpu/nvidia/cubins.py $(KERNEL_SRC) $(wildcard gpu/kernels/*.h) $(PTXAS)
 	$(call say,PTXAS   ,$@)
 	$(Q)mkdir -p $(@D) && $(PYTHON) $< --clang $(CLANG) --ptxas "$(PTXAS)" $(@:.o=.S) $(KERNEL_SRC) && $(CC) -c $(@:.o=.S) -o $@
+$(NO_CUBIN_OBJ): gpu/nvidia/cubins.py
+	$(Q)mkdir -p $(@D) && $(PYTHON) $< --ptxas "" $(@:.o=.S) >/dev/null && $(CC) -c $(@:.o=.S) -o $@
 
 # The version is compiled into one object, which is built anew when it changes.
 VERSION_OBJ := $(foreach build,obj hosted/obj test/obj fuzz/obj,$(BUILD)/$(build)/runtime/version.c.o)
