@@ -11,6 +11,7 @@
 
 #include "runtime/config/config.h"
 #include "runtime/job/job_private.h"
+#include "runtime/volume/text.h"
 
 #define HISTORY_MAX        256
 #define HISTORY_BYTES_MAX  (UINT64_C(16) << 20) /* of results, as JSON text */
@@ -454,6 +455,7 @@ int job_fail(struct job *job, int error, const char *field, const char *fmt, ...
     va_start(args, fmt);
     vsnprintf(job->error_detail, sizeof(job->error_detail), fmt, args);
     va_end(args);
+    text_mend(job->error_detail);
     snprintf(job->error_field, sizeof(job->error_field), "%s", field != NULL ? field : "");
     job->error = error;
     return error;
@@ -471,6 +473,7 @@ void job_warn(struct job *job, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
+    text_mend(text);
     log_warn("job %llu: %s: %s", (unsigned long long)job->id, job->app->name, text);
     char *copy = strdup(text);
     if (copy == NULL)

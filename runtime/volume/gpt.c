@@ -123,9 +123,9 @@ static bool header_check(const struct disk *disk, uint8_t *block, uint64_t lba, 
         snprintf(why, why_bytes, "%" PRIu32 " entries of %" PRIu32 " bytes", out->entry_count, entry);
         return false;
     }
-    if (out->first_usable > out->last_usable) {
-        snprintf(why, why_bytes, "first usable block %" PRIu64 " after the last, %" PRIu64, out->first_usable,
-                 out->last_usable);
+    if (out->first_usable < 2 || out->first_usable > out->last_usable ||
+        (lba >= out->first_usable && lba <= out->last_usable)) {
+        snprintf(why, why_bytes, "usable blocks %" PRIu64 " to %" PRIu64, out->first_usable, out->last_usable);
         return false;
     }
     uint64_t entry_blocks = (entries_bytes + disk->block_bytes - 1) / disk->block_bytes;

@@ -146,18 +146,22 @@ const char *text_brief(char *out, size_t out_bytes, const char *text, size_t tex
     return out;
 }
 
+void text_mend(char *text)
+{
+    size_t length = strlen(text), last = length;
+    while (last > 0 && ((uint8_t)text[last - 1] & 0xc0) == 0x80)
+        last--;
+    if (last > 0 && (uint8_t)text[last - 1] >= 0xc0 && !utf8_is_valid(text + last - 1, length - last + 1))
+        text[last - 1] = 0;
+}
+
 int refuse(int error, char *reason, size_t reason_bytes, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
     int wanted = vsnprintf(reason, reason_bytes, fmt, args);
     va_end(args);
-    if (wanted >= 0 && (size_t)wanted >= reason_bytes && reason_bytes > 0) {
-        size_t length = strlen(reason), last = length; /* drop a character that was cut in two */
-        while (last > 0 && ((uint8_t)reason[last - 1] & 0xc0) == 0x80)
-            last--;
-        if (last > 0 && (uint8_t)reason[last - 1] >= 0xc0 && !utf8_is_valid(reason + last - 1, length - last + 1))
-            reason[last - 1] = 0;
-    }
+    if (wanted >= 0 && (size_t)wanted >= reason_bytes && reason_bytes > 0)
+        text_mend(reason);
     return error;
 }

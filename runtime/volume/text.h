@@ -25,6 +25,8 @@ uint32_t utf_fold(uint32_t code);
 /* text for a message: cut with "..." to fit out (at least 8 bytes), never inside a character; bytes that are not UTF-8 and
  * control characters become '?'. Returns out. */
 const char *text_brief(char *out, size_t out_bytes, const char *text, size_t text_bytes);
+/* Drop a character at the end of text that a cut left incomplete. */
+void text_mend(char *text);
 /* Put words into reason, cut between characters, and return error: `return refuse(-EINVAL, reason, reason_bytes, ...);` */
 int refuse(int error, char *reason, size_t reason_bytes, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
