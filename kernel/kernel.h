@@ -178,7 +178,7 @@ struct pci_device {
     uint8_t bus, device, function;
     uint16_t vendor_id, device_id, subsystem_vendor_id, subsystem_id;
     uint8_t base_class, sub_class, prog_if, revision;
-    struct pci_bar bar[6]; /* the upper half of a 64-bit BAR has size 0 */
+    struct pci_bar bar[6]; /* known from pci_enable() on; the upper half of a 64-bit BAR has size 0 */
     char name[16];         /* "0000:01:00.0" */
     void *private_data;    /* kernel/pci.c's own */
 };
@@ -197,7 +197,7 @@ void pci_write32(struct pci_device *pci, unsigned offset, uint32_t value);
 unsigned pci_find_capability(const struct pci_device *pci, uint8_t id, unsigned prev);
 unsigned pci_find_ext_capability(const struct pci_device *pci, uint16_t id);
 
-/* Power state D0, memory decoding on; bus mastering is a call of its own, off until a driver is ready for it. */
+/* Power state D0, BARs found, memory decoding on; -EINVAL for a bridge. Bus mastering is a call of its own, off until a driver is ready for it. */
 int pci_enable(struct pci_device *pci);
 void pci_bus_master(struct pci_device *pci, bool on);
 void pci_disable(struct pci_device *pci); /* bus mastering and MSI-X off */

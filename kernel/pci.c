@@ -84,16 +84,17 @@ static unsigned bar_find(struct pci_device *pci, unsigned index)
     return registers;
 }
 
+/*
+ * Leaves decoding off. Only for a device that gets a driver: the console may be writing to a BAR of one that does not,
+ * and each BAR that goes and comes costs an emulated machine up to a millisecond.
+ */
 static void bars_find(struct pci_device *pci)
 {
-    struct pci_function *f = pci_function_of(pci);
     uint16_t command = pci_read16(pci, PCI_COMMAND);
     pci_write16(pci, PCI_COMMAND, command & (uint16_t)~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
-    for (unsigned i = 0; i < 6; i++)
-        f->bar_value[i] = bar_read(pci, i);
     for (unsigned i = 0; i < 6;)
         i += bar_find(pci, i);
-    pci_write16(pci, PCI_COMMAND, command);
+    pci_function_of(pci)->has_bars = true;
 }
 
 /* ---- finding functions ---- */
@@ -149,11 +150,8 @@ static struct pci_function *function_find(uint16_t segment, uint8_t bus, uint8_t
     if (layout == 0) {
         pci->subsystem_vendor_id = pci_read16(pci, PCI_SUBSYSTEM_VENDOR_ID);
         pci->subsystem_id = pci_read16(pci, PCI_SUBSYSTEM_ID);
-        /* Class 6: host bridges, whose BARs may be what the whole machine stands on. */
-        if (pci->base_class != 6) {
+        if (pci->base_class != PCI_CLASS_BRIDGE) /* host bridges have this layout too */
             quiet(pci);
-            bars_find(pci);
-        }
     }
     return f;
 }
@@ -293,11 +291,19 @@ static void bridges_open(const struct pci_device *pci)
 
 int pci_enable(struct pci_device *pci)
 {
+    struct pci_function *f = pci_function_of(pci);
     if (pci_read16(pci, PCI_VENDOR_ID) != pci->vendor_id)
         return -ENODEV;
+    if (f->is_bridge || pci->base_class == PCI_CLASS_BRIDGE)
+        return -EINVAL;
+    if (!f->has_bars)
+        for (unsigned i = 0; i < 6; i++)
+            f->bar_value[i] = bar_read(pci, i);
     int error = power_up(pci);
     if (error != 0)
         return error;
+    if (!f->has_bars)
+        bars_find(pci);
     bridges_open(pci);
     pci_write16(pci, PCI_COMMAND, pci_read16(pci, PCI_COMMAND) | PCI_COMMAND_MEMORY);
     return pci_read16(pci, PCI_COMMAND) == UINT16_MAX ? -ENODEV : 0;

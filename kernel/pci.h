@@ -23,6 +23,7 @@
 #define PCI_CLASS_PROG_IF       0x09
 #define PCI_CLASS_SUB           0x0a
 #define PCI_CLASS_BASE          0x0b
+#define   PCI_CLASS_BRIDGE       0x06
 #define PCI_HEADER_TYPE         0x0e
 #define   PCI_HEADER_LAYOUT       BITS(6, 0) /* 0: device, 1: bridge */
 #define   PCI_HEADER_MULTI_FUNCTION BIT(7)
@@ -67,7 +68,7 @@ struct pci_function {
     volatile uint8_t *config;    /* in the ECAM window; NULL: through the ports */
     struct pci_function *bridge; /* the one above it, NULL on a root bus */
     uint32_t bar_value[6];       /* BARs as the firmware set them, for after D3hot */
-    bool is_bridge;
+    bool is_bridge, has_bars;    /* has_bars: device.bar[] is filled in */
     volatile uint8_t *msix_table;
     struct pci_msix_route *msix_routes;
     unsigned msix_count;

@@ -40,7 +40,7 @@ static int cpu_buffer_alloc(struct gpu_buffer *buffer)
     uint64_t available = stats.free_bytes > RESERVE_BYTES ? stats.free_bytes - RESERVE_BYTES : 0;
     if (stats.largest_bytes < available)
         available = stats.largest_bytes;
-    buffer->cpu = size_bytes <= available ? page_alloc(size_bytes, 0) : NULL;
+    buffer->cpu = size_bytes <= available ? page_alloc_dirty(size_bytes, 0) : NULL;
     if (buffer->cpu == NULL)
         return gpu_fail(-ENOMEM, "cpu0: %llu bytes asked for, %llu bytes are free in one piece",
                         (unsigned long long)buffer->size_bytes, (unsigned long long)available);

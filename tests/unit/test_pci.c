@@ -338,6 +338,8 @@ static void test_buses_are_walked(void **state)
     assert_int_equal(get(fake_at(0, 5, 0, 0), PCI_COMMAND, 2),
                      PCI_COMMAND_MEMORY | PCI_COMMAND_BUS_MASTER);
     assert_int_equal(get(fake_at(0, 0x40, 1, 0), PCI_COMMAND, 2), 0);
+    assert_int_equal(pci_enable(find("0000:00:03.0")), -EINVAL);
+    assert_int_equal(pci_enable(find("0000:00:00.0")), -EINVAL);
 }
 
 /* Bridges to themselves, upwards, to one another, to a bus twice: the walk ends and nothing is found twice. */
@@ -393,6 +395,7 @@ static void test_ports_reach_256_bytes(void **state)
     put(f, 0x100, 0x0001000b, 4);
     assert_int_equal(pci_start(), 2);
     struct pci_device *pci = find("0000:00:02.0");
+    assert_int_equal(pci_enable(pci), 0);
     assert_int_equal(pci->bar[0].size_bytes, 0x4000);
     assert_int_equal(pci_read32(pci, 0x100), UINT32_MAX);
     assert_int_equal(pci_find_ext_capability(pci, 0x0b), 0);
@@ -416,7 +419,10 @@ static void test_bars(void **state)
     set_bar(odd, 5, 0x4, 0xfffff000);                 /* 64-bit with no upper half */
     assert_int_equal(pci_start(), 3);
 
-    const struct pci_bar *bar = find("0000:00:01.0")->bar;
+    struct pci_device *pci = find("0000:00:01.0");
+    assert_int_equal(pci_enable(pci), 0);
+    assert_int_equal(pci_enable(find("0000:00:02.0")), 0);
+    const struct pci_bar *bar = pci->bar;
     assert_int_equal(bar[0].pa, 0xfd000000);
     assert_int_equal(bar[0].size_bytes, 16 << 20);
     assert_false(bar[0].is_64 || bar[0].is_io || bar[0].is_prefetchable);
@@ -430,7 +436,6 @@ static void test_bars(void **state)
     assert_int_equal(bar[5].size_bytes, 128);
     assert_true(bar[5].is_io);
 
-    struct pci_device *pci = find("0000:00:01.0");
     assert_int_equal((uintptr_t)pci_map_bar(pci, 0, CACHE_UNCACHED), 0xfd000000);
     for (unsigned i = 2; i < 8; i++)
         assert_null((void *)(uintptr_t)pci_map_bar(pci, i, CACHE_UNCACHED));
@@ -540,6 +545,7 @@ static void test_msix(void **state)
     assert_int_equal(get(f, 0x52, 2), 3); /* off at start */
     struct pci_device *pci = find("0000:00:01.0");
 
+    assert_int_equal(pci_enable(pci), 0);
     assert_int_equal(pci_msix_enable(pci, 4, 0, handler, NULL), -ENOSPC);
     assert_int_equal(pci_msix_enable(pci, 1, 2, handler, f), 0);
     assert_int_equal(get(f, 0x52, 2), 3 | PCI_MSIX_ENABLE);
@@ -581,12 +587,14 @@ static void test_msix_table_must_lie_in_its_bar(void **state)
         setup(state);
         add_msix(lies[i].entries, lies[i].place);
         assert_int_equal(pci_start(), 2);
+        assert_int_equal(pci_enable(find("0000:00:01.0")), 0);
         assert_int_equal(pci_msix_enable(find("0000:00:01.0"), 0, 0, handler, NULL), -ENOTSUP);
     }
     setup(state);
     add_msix(256, 0); /* exactly fits */
     add(0, 2, 0, 0x00101b36, 0x010802);
     assert_int_equal(pci_start(), 3);
+    assert_int_equal(pci_enable(find("0000:00:01.0")), 0);
     map_fails = true;
     assert_int_equal(pci_msix_enable(find("0000:00:01.0"), 255, 0, handler, NULL), -ENOMEM);
     map_fails = false;
