@@ -13,7 +13,7 @@
     (UINT64_C(512) * 1024 * 1024) /* all files together; NVIDIA's GSP images are 30 to 80 MB each */
 #define READ_CHUNK (UINT64_C(4) * 1024 * 1024) /* some firmware fails on larger single reads */
 
-static EFI_FILE_HANDLE volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
+EFI_FILE_HANDLE boot_volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 {
     EFI_GUID loaded_guid = LOADED_IMAGE_PROTOCOL, volume_guid = SIMPLE_FILE_SYSTEM_PROTOCOL;
     EFI_LOADED_IMAGE *loaded = NULL;
@@ -166,7 +166,7 @@ static void firmware_read(EFI_FILE_HANDLE root, EFI_SYSTEM_TABLE *system, struct
 void boot_files_read(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system, struct boot_info *info)
 {
     info->config = "";
-    EFI_FILE_HANDLE root = volume_open(handle, system);
+    EFI_FILE_HANDLE root = boot_volume_open(handle, system);
     if (root == NULL)
         return;
     config_read(root, system, info);

@@ -97,6 +97,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
         boot_say(system, "Ingot: the firmware has no memory left for starting up.");
         return EFI_OUT_OF_RESOURCES;
     }
+    boot_debug_wait(handle, system);
     info->entry_tsc = entry_tsc;
     info->wall_clock_ns = wall_clock_read(system);
     system->BootServices->SetWatchdogTimer(

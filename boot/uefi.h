@@ -33,6 +33,9 @@ char *boot_image_move(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 
 /* Register memory that must survive; false when the table is full. */
 bool boot_keep(struct boot_info *info, uint64_t pa, uint64_t size_bytes);
+/* The volume the image was loaded from, to be closed by the caller; NULL when it came from none. */
+EFI_FILE_HANDLE boot_volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
+void boot_debug_wait(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 void boot_files_read(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system, struct boot_info *info);
 void boot_token_read(EFI_SYSTEM_TABLE *system, struct boot_info *info);
 void boot_screen_find(EFI_SYSTEM_TABLE *system, struct boot_info *info);

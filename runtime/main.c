@@ -63,41 +63,6 @@ static void start_parts(void *arg)
     event_signal(&parts_event);
 }
 
-static void say_storage(void)
-{
-    if (!nvme_controller_get(0))
-        log_info("no NVMe drive found: weights can be loaded from none");
-    struct nvme_namespace *drive;
-    for (unsigned i = 0; (drive = nvme_namespace_get(i)); i++) {
-        struct nvme_controller_info info;
-        nvme_controller_info(drive->controller, &info);
-        log_info("%s: %s, %llu MB in blocks of %u", drive->name, info.model,
-                 (unsigned long long)(drive->block_count * drive->block_bytes / MB), drive->block_bytes);
-    }
-    struct volume *volume;
-    for (unsigned i = 0; (volume = volume_get(i)); i++) {
-        if (volume->problem[0])
-            log_warn("%s: %s", volume->name, volume->problem);
-        else
-            log_info("%s: FAT32 \"%s\", %llu MB", volume->name, volume->label,
-                     (unsigned long long)(volume->size_bytes / MB));
-    }
-}
-
-static void say_devices(void)
-{
-    struct gpu_device *device;
-    for (unsigned i = 0; (device = gpu_device_get(i)); i++) {
-        struct gpu_device_info info;
-        gpu_device_info(device, &info);
-        if (info.is_usable)
-            log_info("%s: %s (%s), %u multiprocessors, %llu MB", info.name, info.model, info.architecture,
-                     info.multiprocessors, (unsigned long long)(info.memory_bytes / MB));
-        else
-            log_warn("%s: %s is not used: %s", info.name, info.model, info.why_not);
-    }
-}
-
 /* The address to open and the line to try. A token goes to the console alone, never to the log, and only when it is new. */
 static void say_address(const struct net_info *net)
 {
@@ -135,8 +100,16 @@ static void say_hello(void *arg)
     memory_stats(&memory);
     log_info("memory: %llu MB, %llu MB free; %u core%s, %s", (unsigned long long)(memory.total_bytes / MB),
              (unsigned long long)(memory.free_bytes / MB), core_count(), core_count() == 1 ? "" : "s", cpu_features()->brand);
-    say_storage();
-    say_devices();
+    /* Drivers have said what they found; here is what they could not say. */
+    if (!nvme_controller_get(0))
+        log_info("no NVMe drive found: there is nothing to load weights from");
+    struct gpu_device *device;
+    for (unsigned i = 0; (device = gpu_device_get(i)); i++) {
+        struct gpu_device_info info;
+        gpu_device_info(device, &info);
+        if (!info.is_usable)
+            log_warn("%s: %s is not used: %s", info.name, info.model, info.why_not);
+    }
 
     struct net_info net;
     enum net_state told = NET_UP;
@@ -153,7 +126,6 @@ static void say_hello(void *arg)
         log_warn("no network device that Ingot drives (virtio-net, Intel e1000e): nobody can reach this machine");
         return;
     }
-    log_info("%s: %s (%s)", net.device, net.address, net.source);
     say_address(&net);
 }
 
