@@ -31,6 +31,7 @@ static const char *_Atomic part_problems[HTTP_PART_COUNT] = {"not started yet", 
 void http_set_ready(enum http_part part, const char *why_not)
 {
     atomic_store(&part_problems[part], why_not);
+    health_refresh();
 }
 
 const char *http_part_problem(enum http_part part)

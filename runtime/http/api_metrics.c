@@ -279,9 +279,12 @@ void api_metrics(struct http_connection *c)
     machine_metrics(&out);
     network_metrics(&out);
     http_metrics(&out);
-    job_metrics(&out);
-    nvme_metrics(&out);
-    gpu_metrics(&out);
+    if (!http_part_problem(HTTP_PART_JOBS))
+        job_metrics(&out);
+    if (!http_part_problem(HTTP_PART_VOLUMES))
+        nvme_metrics(&out);
+    if (!http_part_problem(HTTP_PART_DEVICES))
+        gpu_metrics(&out);
     if (out.has_failed) {
         text_free(&out);
         reply_out_of_memory(c);

@@ -302,15 +302,20 @@ static void parser_refused(struct http_connection *c, enum llhttp_errno error, c
         else
             connection_fail(c, 400, "This is not an HTTP request.");
         return;
+    case HPE_INVALID_VERSION: /* also what llhttp says when something else than CRLF follows */
+        if (strcmp(llhttp_get_error_reason(&c->parser), "Invalid HTTP version") != 0)
+            break;
+        connection_fail(c, 505, "Speak HTTP/1.1 (or 1.0).");
+        return;
     case HPE_PAUSED_H2_UPGRADE:
-    case HPE_INVALID_VERSION:
         connection_fail(c, 505, "Speak HTTP/1.1 (or 1.0).");
         return;
     default:
-        snprintf(detail, sizeof(detail), "The request is malformed: %s.",
-                 llhttp_get_error_reason(&c->parser));
-        connection_fail(c, 400, detail);
+        break;
     }
+    snprintf(detail, sizeof(detail), "The request is malformed: %s.",
+             llhttp_get_error_reason(&c->parser));
+    connection_fail(c, 400, detail);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
@@ -434,8 +439,10 @@ void http_connection_sent(struct http_connection *c, size_t size_bytes)
     if (c->output_start == c->output_end)
         c->output_start = c->output_end = 0;
     size_t from_body = min_u64(size_bytes - from_output, c->reply_body_bytes);
-    c->reply_body += from_body;
-    c->reply_body_bytes -= from_body;
+    if (from_body > 0) {
+        c->reply_body += from_body;
+        c->reply_body_bytes -= from_body;
+    }
     if (c->state > HTTP_READING && c->state < HTTP_LINGERING)
         c->deadline_ns = now + HTTP_SEND_SECONDS * NS_PER_S;
     if (c->output_end == 0 && c->reply_body_bytes == 0)

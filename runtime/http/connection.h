@@ -65,6 +65,7 @@ struct http_route {
     void (*delete)(struct http_connection *c);
     const char *query;      /* names that may stand in the query, each followed by a space: "path offset limit " */
     bool is_open;           /* needs no token */
+    uint8_t needs;          /* parts that must have started, as bits: BIT(HTTP_PART_JOBS) ... */
 };
 
 #define HTTP_OUTPUT_BYTES 4096

@@ -19,7 +19,7 @@ static struct {
     struct gpu_health health;
 } gpu_readings[HEALTH_DEVICES];
 static uint64_t read_ns;
-static bool is_wanted;
+static _Atomic bool is_wanted;
 
 bool health_nvme(unsigned controller, struct nvme_health *out)
 {
@@ -39,6 +39,8 @@ bool health_gpu(unsigned device, struct gpu_health *out)
 
 void health_refresh(void)
 {
+    if (http_part_problem(HTTP_PART_DEVICES) || http_part_problem(HTTP_PART_VOLUMES))
+        return; /* their drivers are still starting */
     if (is_wanted || (read_ns != 0 && time_ns() - read_ns < HEALTH_FRESH_NS))
         return;
     is_wanted = true;

@@ -77,8 +77,5 @@ int helper_start(void)
 
 int http_start(void)
 {
-    int error = helper_start();
-    if (error == 0)
-        health_refresh();
-    return error;
+    return helper_start();
 }

@@ -2,7 +2,7 @@
  * runtime/http/route.c: which request goes where, and who may send it.
  *
  * Order of the checks, each with its status: target form and decoding (400), Host (421), path (404), method (405), query
- * names (400), origin (403), token (401). They run when the headers are complete, before a body is read.
+ * names (400), origin (403), token (401), parts of the machine that are still starting (503). They run when the headers are complete, before a body is read.
  */
 #include "runtime/http/connection.h"
 
@@ -21,14 +21,30 @@ static const struct http_route routes[] = {
     {.pattern = "/metrics", .get = api_metrics},
     {.pattern = "/v1/machine", .get = api_machine},
     {.pattern = "/v1/apps", .get = api_apps},
-    {.pattern = "/v1/devices", .get = api_devices},
-    {.pattern = "/v1/volumes", .get = api_volumes},
-    {.pattern = "/v1/volumes/{name}/files", .get = api_files, .query = "path offset limit "},
-    {.pattern = "/v1/models", .get = api_models},
-    {.pattern = "/v1/models/{handle}", .get = api_model, .delete = api_model_delete},
-    {.pattern = "/v1/jobs", .get = api_jobs, .post = api_job_submit, .query = "after limit wait "},
-    {.pattern = "/v1/jobs/{id}", .get = api_job, .delete = api_job_cancel, .query = "wait "},
-    {.pattern = "/v1/jobs/{id}/events", .get = api_job_events},
+    {.pattern = "/v1/devices",
+     .get = api_devices,
+     .needs = BIT(HTTP_PART_DEVICES) | BIT(HTTP_PART_VOLUMES)},
+    {.pattern = "/v1/volumes", .get = api_volumes, .needs = BIT(HTTP_PART_VOLUMES)},
+    {.pattern = "/v1/volumes/{name}/files",
+     .get = api_files,
+     .query = "path offset limit ",
+     .needs = BIT(HTTP_PART_VOLUMES)},
+    {.pattern = "/v1/models", .get = api_models, .needs = BIT(HTTP_PART_JOBS)},
+    {.pattern = "/v1/models/{handle}",
+     .get = api_model,
+     .delete = api_model_delete,
+     .needs = BIT(HTTP_PART_JOBS)},
+    {.pattern = "/v1/jobs",
+     .get = api_jobs,
+     .post = api_job_submit,
+     .query = "after limit wait ",
+     .needs = BIT(HTTP_PART_JOBS)},
+    {.pattern = "/v1/jobs/{id}",
+     .get = api_job,
+     .delete = api_job_cancel,
+     .query = "wait ",
+     .needs = BIT(HTTP_PART_JOBS)},
+    {.pattern = "/v1/jobs/{id}/events", .get = api_job_events, .needs = BIT(HTTP_PART_JOBS)},
     {.pattern = "/v1/log", .get = api_log, .query = "from format "},
 };
 #define ROUTE_COUNT ARRAY_COUNT(routes)
@@ -286,6 +302,12 @@ void route_begin(struct http_connection *c)
         connection_refuse(c, 400, unknown, "This path has no query parameter of that name.");
     origin_check(c);
     token_check(c);
+    for (unsigned part = 0; part < HTTP_PART_COUNT; part++) {
+        const char *problem = c->route->needs >> part & 1 ? http_part_problem(part) : NULL;
+        if (problem)
+            connection_refuse(c, 503, NULL, "Not ready: %s: %.120s.", http_part_names[part],
+                              problem);
+    }
 }
 
 static void options_reply(struct http_connection *c)

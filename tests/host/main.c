@@ -3,18 +3,25 @@
  *
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... list
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... run APP ['{"argument": ...}']
+ *     ingot [--cores N] [--disk FILE[:BLOCK]]... [--port N] [--token TOKEN] serve
  *
  * Each --disk is a disk disk0n1, disk1n1 ... with its partitions; files of the host are named host:/path. `run` prints the
  * finished job as JSON and exits with 0 when it succeeded, 1 when it failed, 2 when it was refused or the usage is wrong.
+ * `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is free, told on standard output); without
+ * --token it asks for none.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "runtime/config/config.h"
+#include "runtime/http/http.h"
 #include "runtime/job/job.h"
 #include "tests/host/disk_file.h"
 #include "tests/host/host.h"
+#include "tests/host/http_host.h"
 
 #define EXIT_REFUSED 2
 
@@ -24,6 +31,7 @@ static int usage(void)
         stderr,
         "usage: ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... list\n"
         "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... run APP ['{\"argument\": ...}']\n"
+        "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... [--port N] [--token TOKEN] serve\n"
         "Files of this machine are named host:/path. INGOT_LOG=info shows the log.\n");
     return EXIT_REFUSED;
 }
@@ -132,8 +140,31 @@ static int run(const char *app, const char *arguments)
     return status;
 }
 
+static int serve(const char *port_text, const char *token)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    wall_clock_set_ns((int64_t)now.tv_sec * (int64_t)NS_PER_S + now.tv_nsec);
+    config.auth_required = token[0] != '\0';
+    http_set_token(token);
+    int port = http_start();
+    if (port == 0)
+        port = http_host_start((uint16_t)strtoul(port_text, NULL, 10));
+    if (port < 0) {
+        fprintf(stderr, "ingot: cannot serve on port %s (error %d)\n", port_text, -port);
+        return EXIT_FAILURE;
+    }
+    for (unsigned part = 0; part < HTTP_PART_COUNT; part++)
+        http_set_ready((enum http_part)part, NULL);
+    printf("http://127.0.0.1:%d/\n", port);
+    fflush(stdout);
+    for (;;)
+        task_sleep_until(DEADLINE_NEVER);
+}
+
 int main(int argc, char **argv)
 {
+    const char *port = "0", *token = "";
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned cores = online < 1 ? 1 : online > CORE_MAX ? CORE_MAX : (unsigned)online, disks = 0;
     int at = 1;
@@ -143,6 +174,10 @@ int main(int argc, char **argv)
         if (strcmp(argv[at], "--disk") == 0) {
             if (add_disk(argv[at + 1], disks++) != 0)
                 return EXIT_REFUSED;
+        } else if (strcmp(argv[at], "--port") == 0) {
+            port = argv[at + 1];
+        } else if (strcmp(argv[at], "--token") == 0) {
+            token = argv[at + 1];
         } else if (strcmp(argv[at], "--cores") == 0) {
             cores = (unsigned)strtoul(argv[at + 1], NULL, 10);
             if (cores < 1 || cores > CORE_MAX)
@@ -153,7 +188,8 @@ int main(int argc, char **argv)
     }
     bool is_list = at + 1 == argc && strcmp(argv[at], "list") == 0;
     bool is_run = at + 2 <= argc && at + 3 >= argc && strcmp(argv[at], "run") == 0;
-    if (!is_list && !is_run)
+    bool is_serve = at + 1 == argc && strcmp(argv[at], "serve") == 0;
+    if (!is_list && !is_run && !is_serve)
         return usage();
 
     /* Core 0 is this thread, which waits; so one core more than there are computes. */
@@ -169,7 +205,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "ingot: start failed: %s (error %d)\n", gpu_error(), -error);
         return EXIT_FAILURE;
     }
-    int status = is_list ? list() : run(argv[at + 1], at + 2 < argc ? argv[at + 2] : NULL);
+    int status = is_serve  ? serve(port, token)
+                 : is_list ? list()
+                           : run(argv[at + 1], at + 2 < argc ? argv[at + 2] : NULL);
     job_stop();
     gpu_stop();
     return status;
