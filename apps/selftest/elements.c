@@ -261,11 +261,15 @@ static int test_stats(struct selftest *test, const struct reference_type *type, 
     double worst = relative(got.minimum, expected.minimum, scale);
     worst = fmax(worst, relative(got.maximum, expected.maximum, scale));
     worst = fmax(worst, relative(got.mean, expected.mean, scale));
-    worst = fmax(worst, relative(got.m2, expected.m2, fmax(expected.m2, 1e-300)));
-    /* Kernels know q4_1 and q5_1 in single precision, the reference in double. */
-    return selftest_case(test, worst, type->block_elements > 1 ? 1e-5 : 1e-10,
-                         "%llu elements at offset %llu", (unsigned long long)count,
-                         (unsigned long long)offset);
+    /* q4_1 and q5_1 add a minimum in single precision: next to a large one, a small spread drowns in
+     * the rounding. */
+    bool has_minimum = strcmp(type->name, "q4_1") == 0 || strcmp(type->name, "q5_1") == 0;
+    double spread = fmax(expected.m2, 1e-300);
+    if (has_minimum)
+        spread += (double)count * scale * scale;
+    worst = fmax(worst, relative(got.m2, expected.m2, spread));
+    return selftest_case(test, worst, has_minimum ? 1e-6 : 1e-10, "%llu elements at offset %llu",
+                         (unsigned long long)count, (unsigned long long)offset);
 }
 
 int selftest_types(struct selftest *test)

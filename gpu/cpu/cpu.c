@@ -53,7 +53,7 @@ static int cpu_buffer_alloc(struct gpu_buffer *buffer)
 static void cpu_buffer_free(struct gpu_buffer *buffer)
 {
     uint64_t size_bytes = align_up(buffer->size_bytes, PAGE_SIZE);
-    page_free(buffer->cpu, size_bytes);
+    page_free((void *)(uintptr_t)buffer->gva, size_bytes);
     atomic_fetch_sub(&cpu_device.memory_used, size_bytes);
 }
 
@@ -61,7 +61,7 @@ static uint64_t cpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset,
                                uint64_t *run_bytes)
 {
     *run_bytes = buffer->size_bytes - offset;
-    return dma_addr((const uint8_t *)buffer->cpu + offset);
+    return dma_addr((const uint8_t *)(uintptr_t)(buffer->gva + offset));
 }
 
 /* ---- kernels --------------------------------------------------------------------------------------------------- */

@@ -153,8 +153,8 @@ int cpu_copy(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t dst_offset
     if (command == NULL)
         return error;
     command->kind = CPU_COPY;
-    command->copy.dst = (uint8_t *)dst->cpu + dst_offset;
-    command->copy.src = (const uint8_t *)src->cpu + src_offset;
+    command->copy.dst = (uint8_t *)(uintptr_t)(dst->gva + dst_offset);
+    command->copy.src = (const uint8_t *)(uintptr_t)(src->gva + src_offset);
     command->copy.dst_pitch = dst_pitch;
     command->copy.src_pitch = src_pitch;
     if (rows == 1 || (dst_pitch == row_bytes && src_pitch == row_bytes)) {
@@ -177,7 +177,7 @@ int cpu_fill(struct gpu_queue *base, struct gpu_buffer *dst, uint64_t offset, ui
     if (command == NULL)
         return error;
     command->kind = CPU_FILL;
-    command->fill.dst = (uint32_t *)((uint8_t *)dst->cpu + offset);
+    command->fill.dst = (uint32_t *)(uintptr_t)(dst->gva + offset);
     command->fill.pattern = pattern;
     set_chunks(command, size_bytes / 4, COPY_CHUNK_BYTES / 4);
     queue->recorded++;
