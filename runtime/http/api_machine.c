@@ -391,7 +391,7 @@ void api_model(struct http_connection *c)
     size_t index, count;
     yyjson_mut_arr_foreach(all, index, count, model)
     {
-        if (yyjson_mut_equals_str(yyjson_mut_obj_get(model, "handle"), c->captured))
+        if (yyjson_mut_equals_str(yyjson_mut_obj_get(model, "model"), c->captured))
             found = model;
     }
     if (found) {

@@ -277,7 +277,7 @@ static void origin_check(struct http_connection *c)
     if (!host || strcasecmp(host + 3, c->headers[HEADER_HOST].text) != 0)
         connection_refuse(
             c, 403, "Origin",
-            "A page of another origin may not do this. To allow one: cors = ORIGIN in "
+            "A page of another origin may not do this. To allow one: cors_origin = ORIGIN in "
             "ingot.conf");
 }
 

@@ -430,9 +430,9 @@ static int header_parse(struct gguf_reader *reader)
         return error;
     uint64_t left = reader->limit - reader->position;
     if (tensor_count > WEIGHTS_TENSORS_MAX || tensor_count > left / GGUF_TENSOR_BYTES_MIN)
-        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " tensors, which cannot be", tensor_count);
+        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " tensors, which cannot be: it is corrupt or cut short", tensor_count);
     if (key_count > WEIGHTS_METADATA_MAX || key_count > left / GGUF_KEY_BYTES_MIN)
-        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " metadata keys, which cannot be", key_count);
+        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " metadata keys, which cannot be: it is corrupt or cut short", key_count);
 
     for (uint64_t i = 0; i < key_count && error == 0; i++) {
         error = metadata_parse(reader);
@@ -449,10 +449,11 @@ static int header_parse(struct gguf_reader *reader)
 
 int gguf_parse(struct weights_build *build)
 {
+    uint64_t limit = min_u64(build->weights.file_bytes, GGUF_HEADER_BYTES_MAX);
     struct gguf_reader reader = {
         .build = build,
-        .window = malloc(GGUF_WINDOW_BYTES),
-        .limit = min_u64(build->weights.file_bytes, GGUF_HEADER_BYTES_MAX),
+        .window = malloc(min_u64(GGUF_WINDOW_BYTES, limit)),
+        .limit = limit,
         .alignment = GGUF_ALIGNMENT_DEFAULT,
     };
     if (!reader.window)
