@@ -106,6 +106,12 @@ static void say_machine(void)
     if (!boot_info->seed_is_strong)
         log_warn(
             "neither processor nor firmware gives random numbers: tokens rest on timing alone");
+    uint64_t firmware_bytes = 0;
+    for (uint32_t i = 0; i < boot_info->firmware_count; i++)
+        firmware_bytes += boot_info->firmware[i].size_bytes;
+    if (boot_info->firmware_count != 0)
+        log_info("%u firmware files, %llu bytes", boot_info->firmware_count,
+                 (unsigned long long)firmware_bytes);
     if (boot_info->firmware_error[0] != '\0')
         log_warn("%s", boot_info->firmware_error);
     log_debug(
