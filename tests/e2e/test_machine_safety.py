@@ -107,7 +107,7 @@ def test_log_escapes_and_console_keeps_up(boot, tmp_path):
     dropped = sum(int(n) for n in re.findall(r"\.\.\. (\d+) lines were faster than the console", text))
     assert shown == sorted(set(shown)) and len(shown) + dropped >= 600 and shown[-1] == 599
     picture = vm.screendump(tmp_path / "screen.ppm").read_bytes()
-    assert len(set(picture[20:])) > 2, "nothing is drawn on the screen"
+    assert 0xd0 in picture[20:], "nothing is drawn on the screen"
 
 
 def test_stacks_beyond_the_kept_ones(boot, tmp_path):
