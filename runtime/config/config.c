@@ -1,9 +1,10 @@
 /*
  * runtime/config/config.c: ingot.conf, from text to struct config.
  *
- * A line is `key = value`; white space around both is dropped, and # starts a comment at the start of a line or after white
- * space (so a token may contain one). What is wrong with a line becomes a warning with its number, and the line counts as
- * absent. A key that comes again wins over the earlier one, with a warning. Warnings never quote a value: it may be a token.
+ * A line is `key = value`; white space around both is dropped, and # starts a comment at the start of a line or after
+ * white space (so a token may contain one). What is wrong with a line becomes a warning with its number, and the line
+ * counts as absent. A key that comes again wins over the earlier one, with a warning. Warnings never quote a value: it
+ * may be a token.
  */
 #include "runtime/config/config.h"
 
@@ -18,11 +19,14 @@
 #define LINE_BYTES_MAX 1024
 #define FILE_BYTES_MAX (1u << 20) /* more than this is no configuration */
 
-#define CONFIG_DEFAULTS                                                                                                \
-    {                                                                                                                  \
-        .hostname = "ingot", .auth_required = true, .dhcp = true, .http_port = 80, .restart_seconds = 10,              \
-        .queue_jobs_max = 64, .mdns = true                                                                             \
-    }
+#define CONFIG_DEFAULTS \
+    {.hostname = "ingot", \
+     .auth_required = true, \
+     .dhcp = true, \
+     .http_port = 80, \
+     .restart_seconds = 10, \
+     .queue_jobs_max = 64, \
+     .mdns = true}
 
 static const struct config defaults = CONFIG_DEFAULTS;
 struct config config = CONFIG_DEFAULTS;
@@ -61,7 +65,8 @@ static const char *parse_text(const char *value, char *out, size_t out_bytes)
     return NULL;
 }
 
-static const char *parse_choice(const char *value, const char *yes, const char *no, bool *out, const char *wanted)
+static const char *parse_choice(const char *value, const char *yes, const char *no, bool *out,
+                                const char *wanted)
 {
     if (strcmp(value, yes) != 0 && strcmp(value, no) != 0)
         return wanted;
@@ -86,7 +91,8 @@ static bool parse_number(const char **text, uint32_t maximum, uint32_t *out)
     return true;
 }
 
-static const char *parse_uint(const char *value, uint32_t minimum, uint32_t maximum, uint32_t *out, const char *wanted)
+static const char *parse_uint(const char *value, uint32_t minimum, uint32_t maximum, uint32_t *out,
+                              const char *wanted)
 {
     uint32_t number;
     if (!parse_number(&value, maximum, &number) || *value != 0 || number < minimum)
@@ -128,15 +134,17 @@ static const char *parse_address(const char *value, uint32_t *out)
     return NULL;
 }
 
-static const char *parse_address_and_mask(const char *value, uint32_t *address_out, uint32_t *netmask_out)
+static const char *parse_address_and_mask(const char *value, uint32_t *address_out,
+                                          uint32_t *netmask_out)
 {
     static const char wanted[] = "an IPv4 address with its prefix length, such as 192.168.1.20/24";
     uint32_t address, length;
-    if (!parse_ipv4(&value, &address) || *value++ != '/' || !parse_number(&value, 30, &length) || *value != 0 ||
-        length == 0 || !is_unicast(address))
+    if (!parse_ipv4(&value, &address) || *value++ != '/' || !parse_number(&value, 30, &length) ||
+        *value != 0 || length == 0 || !is_unicast(address))
         return wanted;
     uint32_t mask = ~UINT32_C(0) << (32 - length);
-    uint8_t bytes[4] = {(uint8_t)(mask >> 24), (uint8_t)(mask >> 16), (uint8_t)(mask >> 8), (uint8_t)mask};
+    uint8_t bytes[4] = {(uint8_t)(mask >> 24), (uint8_t)(mask >> 16), (uint8_t)(mask >> 8),
+                        (uint8_t)mask};
     uint32_t netmask;
     memcpy(&netmask, bytes, sizeof(bytes));
     if ((address & ~netmask) == 0 || (address & ~netmask) == ~netmask)
@@ -215,7 +223,9 @@ static const char *set_cors(struct config *out, const char *value)
     static const char wanted[] = "an origin such as https://example.org, or nothing";
     if (value[0] == 0)
         return parse_text("", out->cors_origin, sizeof(out->cors_origin));
-    const char *host = strncmp(value, "https://", 8) == 0 ? value + 8 : strncmp(value, "http://", 7) == 0 ? value + 7 : NULL;
+    const char *host = strncmp(value, "https://", 8) == 0  ? value + 8
+                       : strncmp(value, "http://", 7) == 0 ? value + 7
+                                                           : NULL;
     if (!host || strlen(value) >= sizeof(out->cors_origin))
         return wanted;
     size_t length = strcspn(host, ":");
@@ -250,7 +260,8 @@ static const char *set_hosts(struct config *out, const char *value)
 
 static const char *set_restart(struct config *out, const char *value)
 {
-    return parse_uint(value, 0, 86400, &out->restart_seconds, "a number of seconds from 0 to 86400");
+    return parse_uint(value, 0, 86400, &out->restart_seconds,
+                      "a number of seconds from 0 to 86400");
 }
 
 static const char *set_queue(struct config *out, const char *value)
@@ -267,20 +278,11 @@ static const struct {
     const char *name;
     const char *(*set)(struct config *out, const char *value);
 } keys[] = {
-    {"hostname", set_hostname},
-    {"token", set_token},
-    {"auth", set_auth},
-    {"network", set_network},
-    {"address", set_address},
-    {"gateway", set_gateway},
-    {"dns", set_dns},
-    {"ntp", set_ntp},
-    {"port", set_port},
-    {"cors_origin", set_cors},
-    {"hosts", set_hosts},
-    {"restart_after_panic", set_restart},
-    {"job_queue", set_queue},
-    {"mdns", set_mdns},
+    {"hostname", set_hostname}, {"token", set_token},     {"auth", set_auth},
+    {"network", set_network},   {"address", set_address}, {"gateway", set_gateway},
+    {"dns", set_dns},           {"ntp", set_ntp},         {"port", set_port},
+    {"cors_origin", set_cors},  {"hosts", set_hosts},     {"restart_after_panic", set_restart},
+    {"job_queue", set_queue},   {"mdns", set_mdns},
 };
 
 /* ---- lines ----------------------------------------------------------------------------------------------------- */
@@ -293,7 +295,8 @@ struct parser {
     unsigned line_of[ARRAY_COUNT(keys)]; /* where a key was set; 0: not yet */
 };
 
-static void __attribute__((format(printf, 2, 3))) parser_warn(struct parser *parser, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) parser_warn(struct parser *parser,
+                                                              const char *fmt, ...)
 {
     char message[200];
     va_list args;
@@ -338,12 +341,14 @@ static void parse_setting(struct parser *parser, char *line)
             parser_warn(parser, "%s: the value should be %s; ignored", key, wanted);
         } else {
             if (parser->line_of[i] != 0)
-                parser_warn(parser, "%s is set again; line %u no longer counts", key, parser->line_of[i]);
+                parser_warn(parser, "%s is set again; line %u no longer counts", key,
+                            parser->line_of[i]);
             parser->line_of[i] = parser->line;
         }
         return;
     }
-    parser_warn(parser, "unknown key \"%s\"; ignored", text_brief(brief, sizeof(brief), key, strlen(key)));
+    parser_warn(parser, "unknown key \"%s\"; ignored",
+                text_brief(brief, sizeof(brief), key, strlen(key)));
 }
 
 /* One line without its end. */
@@ -387,7 +392,8 @@ static void check_together(struct parser *parser)
         parser_warn(parser, "network = static needs an address; using dhcp");
         out->dhcp = true;
     }
-    if (out->gateway != 0 && out->address != 0 && ((out->gateway ^ out->address) & out->netmask) != 0) {
+    if (out->gateway != 0 && out->address != 0 &&
+        ((out->gateway ^ out->address) & out->netmask) != 0) {
         parser_warn(parser, "the gateway is not in the network of the address; ignored");
         out->gateway = 0;
     }
@@ -401,7 +407,8 @@ void config_parse(const char *text, size_t size_bytes, struct config *out,
     *out = defaults;
     struct parser parser = {.out = out, .warn = warn, .arg = arg};
     if (size_bytes > FILE_BYTES_MAX) {
-        parser_warn(&parser, "the file is larger than %u bytes; the rest is ignored", FILE_BYTES_MAX);
+        parser_warn(&parser, "the file is larger than %u bytes; the rest is ignored",
+                    FILE_BYTES_MAX);
         size_bytes = FILE_BYTES_MAX;
     }
     if (size_bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* byte order mark */

@@ -1,8 +1,8 @@
 /*
  * runtime/config/config.h: ingot.conf. Lines of `key = value`, # comments, CRLF accepted, UTF-8 with or without BOM.
  *
- * An unknown key is a warning with its line number; a bad value keeps the default, with a warning. Nothing in a file can
- * stop the boot. config_start() is called once, before other cores run; afterwards the struct is read-only.
+ * An unknown key is a warning with its line number; a bad value keeps the default, with a warning. Nothing in a file
+ * can stop the boot. config_start() is called once, before other cores run; afterwards the struct is read-only.
  */
 #ifndef INGOT_CONFIG_H
 #define INGOT_CONFIG_H
@@ -27,7 +27,8 @@ struct config {
 };
 extern struct config config;   /* defaults before config_start() */
 
-/* Parse text (need not be NUL-terminated) into *out, which starts as the defaults. warn(arg, line, message) per problem. */
+/* Parse text (need not be NUL-terminated) into *out, which starts as the defaults. warn(arg, line, message) per
+ * problem. */
 void config_parse(const char *text, size_t size_bytes, struct config *out,
                   void (*warn)(void *arg, unsigned line, const char *message), void *arg);
 void config_start(const char *text, size_t size_bytes); /* into `config`, warnings to the log */

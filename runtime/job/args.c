@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "runtime/job/job_private.h"
+#include "runtime/volume/text.h"
 
 #define UINT_MAX_JSON \
     ((UINT64_C(1) << 53) - \
@@ -52,10 +53,12 @@ int job_refuse(struct job_problem *problem, int error, int status, const char *f
 {
     problem->status = status;
     snprintf(problem->field, sizeof(problem->field), "%s", field);
+    text_mend(problem->field);
     va_list args;
     va_start(args, fmt);
     vsnprintf(problem->detail, sizeof(problem->detail), fmt, args);
     va_end(args);
+    text_mend(problem->detail);
     return error;
 }
 

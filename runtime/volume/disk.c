@@ -1,10 +1,10 @@
 /*
  * runtime/volume/disk.c: the list of disks, and reads and writes of any byte range.
  *
- * A driver adds what it has with disk_add(). disk_submit() is the one gate to every driver: whatever range, alignment or
- * segment list a caller comes with is checked here. disk_read() and disk_write() go through a bounce buffer, because
- * devices reach only memory of page_alloc() (not stacks, not malloc) and only whole blocks; the fast path of `load` does
- * not use them, it submits reads of its own straight into their destination.
+ * A driver adds what it has with disk_add(). disk_submit() is the one gate to every driver: whatever range, alignment
+ * or segment list a caller comes with is checked here. disk_read() and disk_write() go through a bounce buffer, because
+ * devices reach only memory of page_alloc() (not stacks, not malloc) and only whole blocks; the fast path of `load`
+ * does not use them, it submits reads of its own straight into their destination.
  */
 #include "runtime/volume/volume.h"
 
@@ -14,10 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DISK_MAX           64
-#define BOUNCE_BYTES_MAX   (UINT64_C(1) << 20) /* enough for a drive to work on several commands at once */
-#define BLOCK_BYTES_MIN    512
-#define BLOCK_BYTES_MAX    65536
+#define DISK_MAX 64
+#define BOUNCE_BYTES_MAX \
+    (UINT64_C(1) << 20) /* enough for a drive to work on several commands at once */
+#define BLOCK_BYTES_MIN 512
+#define BLOCK_BYTES_MAX 65536
 
 static struct disk *disks[DISK_MAX];
 static unsigned disk_count;
@@ -105,7 +106,8 @@ int disk_submit(struct disk_io *io)
 
     int error = disk->submit(io);
     if (error != 0 && io->reason[0] == 0)
-        snprintf(io->reason, sizeof(io->reason), "the driver refused the transfer (error %d)", -error);
+        snprintf(io->reason, sizeof(io->reason), "the driver refused the transfer (error %d)",
+                 -error);
     return error;
 }
 
@@ -122,8 +124,8 @@ void disk_poll(void)
 }
 
 /* One transfer between the disk and the start of a bounce buffer, waited for. The driver's deadlines bound the wait. */
-static int transfer(struct disk *disk, bool is_write, uint64_t offset, void *bounce, uint64_t size_bytes, char *reason,
-                    size_t reason_bytes)
+static int transfer(struct disk *disk, bool is_write, uint64_t offset, void *bounce,
+                    uint64_t size_bytes, char *reason, size_t reason_bytes)
 {
     struct dma_segment segment = {.dma = dma_addr(bounce), .size_bytes = size_bytes};
     struct disk_io io = {
@@ -144,15 +146,17 @@ static int transfer(struct disk *disk, bool is_write, uint64_t offset, void *bou
         error = io.error;
     }
     if (error != 0)
-        snprintf(reason, reason_bytes, "%s: %s at byte %" PRIu64 " failed: %s", disk->name, is_write ? "writing" : "reading",
-                 offset, io.reason[0] ? io.reason : "no reason given");
+        snprintf(reason, reason_bytes, "%s: %s at byte %" PRIu64 " failed: %s", disk->name,
+                 is_write ? "writing" : "reading", offset,
+                 io.reason[0] ? io.reason : "no reason given");
     return error;
 }
 
 static void *bounce_alloc(uint64_t want, uint32_t block_bytes, uint64_t *got)
 {
     uint64_t least = block_bytes > PAGE_SIZE ? block_bytes : PAGE_SIZE;
-    for (uint64_t size = align_up(min_u64(want, BOUNCE_BYTES_MAX), least);; size = align_down(size / 2, least)) {
+    for (uint64_t size = align_up(min_u64(want, BOUNCE_BYTES_MAX), least);;
+         size = align_down(size / 2, least)) {
         void *bounce = size >= least ? page_alloc(size, 0) : NULL;
         if (bounce || size <= least) {
             *got = size;
@@ -161,8 +165,8 @@ static void *bounce_alloc(uint64_t want, uint32_t block_bytes, uint64_t *got)
     }
 }
 
-static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, void *out, const void *data,
-                          uint64_t size_bytes, char *reason, size_t reason_bytes)
+static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, void *out,
+                          const void *data, uint64_t size_bytes, char *reason, size_t reason_bytes)
 {
     char unused[8];
     if (!reason || reason_bytes == 0) {
@@ -171,7 +175,9 @@ static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, voi
     }
     uint64_t disk_bytes = disk->block_count * disk->block_bytes;
     if (offset > disk_bytes || size_bytes > disk_bytes - offset) {
-        snprintf(reason, reason_bytes, "%s: %" PRIu64 " bytes at %" PRIu64 " go past the end of the disk (%" PRIu64 " bytes)",
+        snprintf(reason, reason_bytes,
+                 "%s: %" PRIu64 " bytes at %" PRIu64 " go past the end of the disk (%" PRIu64
+                 " bytes)",
                  disk->name, size_bytes, offset, disk_bytes);
         return -ERANGE;
     }
@@ -179,7 +185,8 @@ static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, voi
         return 0;
 
     uint32_t block = disk->block_bytes;
-    uint64_t start = align_down(offset, block), end = align_up(offset + size_bytes, block), bounce_bytes;
+    uint64_t start = align_down(offset, block), end = align_up(offset + size_bytes, block),
+             bounce_bytes;
     uint8_t *bounce = bounce_alloc(end - start, block, &bounce_bytes);
     if (!bounce) {
         snprintf(reason, reason_bytes, "%s: no memory for a transfer buffer", disk->name);
@@ -189,10 +196,11 @@ static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, voi
     int error = 0;
     uint64_t moved = 0;
     while (error == 0 && moved < size_bytes) {
-        uint64_t skip = (offset + moved) & (block - 1);           /* bytes of the first block before ours */
+        uint64_t skip = (offset + moved) & (block - 1); /* bytes of the first block before ours */
         uint64_t at = offset + moved - skip;
-        uint64_t span = min_u64(end - at, bounce_bytes);          /* whole blocks */
-        uint64_t ours = min_u64(span - skip, size_bytes - moved); /* bytes of them that are asked for */
+        uint64_t span = min_u64(end - at, bounce_bytes); /* whole blocks */
+        uint64_t ours =
+            min_u64(span - skip, size_bytes - moved); /* bytes of them that are asked for */
         if (!is_write) {
             error = transfer(disk, false, at, bounce, span, reason, reason_bytes);
             if (error == 0)
@@ -204,7 +212,8 @@ static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, voi
             if (in_first)
                 error = transfer(disk, false, at, bounce, block, reason, reason_bytes);
             if (error == 0 && in_last && !(in_first && last == 0))
-                error = transfer(disk, false, at + last, bounce + last, block, reason, reason_bytes);
+                error =
+                    transfer(disk, false, at + last, bounce + last, block, reason, reason_bytes);
             if (error == 0) {
                 memcpy(bounce + skip, (const uint8_t *)data + moved, ours);
                 error = transfer(disk, true, at, bounce, span, reason, reason_bytes);
@@ -216,13 +225,14 @@ static int transfer_bytes(struct disk *disk, bool is_write, uint64_t offset, voi
     return error;
 }
 
-int disk_read(struct disk *disk, uint64_t offset, void *out, uint64_t size_bytes, char *reason, size_t reason_bytes)
+int disk_read(struct disk *disk, uint64_t offset, void *out, uint64_t size_bytes, char *reason,
+              size_t reason_bytes)
 {
     return transfer_bytes(disk, false, offset, out, NULL, size_bytes, reason, reason_bytes);
 }
 
-int disk_write(struct disk *disk, uint64_t offset, const void *data, uint64_t size_bytes, char *reason,
-               size_t reason_bytes)
+int disk_write(struct disk *disk, uint64_t offset, const void *data, uint64_t size_bytes,
+               char *reason, size_t reason_bytes)
 {
     return transfer_bytes(disk, true, offset, NULL, data, size_bytes, reason, reason_bytes);
 }

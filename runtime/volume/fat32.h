@@ -23,8 +23,9 @@ struct fat32_entry {
 };
 
 /*
- * Mount what lies at offset. 0; -ENODEV when it is no FAT at all (another file system, or none: problem says which); -ENOTSUP
- * for FAT12, FAT16 and exFAT; -EUCLEAN when it is FAT32 and lies; -EIO and -ENOMEM. problem has words for each.
+ * Mount what lies at offset. 0; -ENODEV when it is no FAT at all (another file system, or none: problem says which);
+ * -ENOTSUP for FAT12, FAT16 and exFAT; -EUCLEAN when it is FAT32 and lies; -EIO and -ENOMEM. problem has words for
+ * each.
  */
 int fat32_mount(struct disk *disk, const char *name, uint64_t offset, uint64_t size_bytes, struct fat32 **out,
                 char *problem, size_t problem_bytes);

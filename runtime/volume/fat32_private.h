@@ -7,9 +7,9 @@
 #include "runtime/volume/fat32.h"
 
 /*
- * Reads the FAT for one operation, in windows of 16,384 entries: the table of a 4 GiB file in 32 KiB clusters takes eight
- * reads, and a chain that winds through four parts of the disk stays cheap. What it may read in all is bounded, so that
- * a chain made to defeat the windows ends in an error and not in hours of reading.
+ * Reads the FAT for one operation, in windows of 16,384 entries: the table of a 4 GiB file in 32 KiB clusters takes
+ * eight reads, and a chain that winds through four parts of the disk stays cheap. What it may read in all is bounded,
+ * so that a chain made to defeat the windows ends in an error and not in hours of reading.
  */
 #define FAT_WINDOW_BYTES       UINT64_C(65536)
 #define FAT_WINDOW_COUNT       4
@@ -28,7 +28,8 @@ struct fat_reader {
 
 void fat_reader_start(struct fat_reader *reader, const struct fat32 *fs);
 void fat_reader_end(struct fat_reader *reader);
-/* The cluster after `cluster` (which must exist) in its chain; 0: it was the last. -EUCLEAN, -EIO, -ENOMEM with words. */
+/* The cluster after `cluster` (which must exist) in its chain; 0: it was the last. -EUCLEAN, -EIO, -ENOMEM with
+ * words. */
 int fat_next(struct fat_reader *reader, uint32_t cluster, uint32_t *next, char *reason, size_t reason_bytes);
 uint64_t cluster_offset(const struct fat32 *fs, uint32_t cluster);
 

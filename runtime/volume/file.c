@@ -1,8 +1,8 @@
 /*
  * runtime/volume/file.c: paths, and files by their path.
  *
- * A path is "volume:/dir/file" in UTF-8. Empty components and "." are passed over; ".." is refused rather than resolved, and so
- * are backslashes and control characters: no path means anything else than what it reads as.
+ * A path is "volume:/dir/file" in UTF-8. Empty components and "." are passed over; ".." is refused rather than
+ * resolved, and so are backslashes and control characters: no path means anything else than what it reads as.
  */
 #include "runtime/volume/volume_private.h"
 
@@ -40,11 +40,12 @@ static int path_characters_check(const char *path, size_t length, char *reason, 
         if (code < 0x20 || code == 0x7f)
             return refuse(-EINVAL, reason, reason_bytes, "the path has a control character in it");
         if (code == '\\')
-            return refuse(-EINVAL, reason, reason_bytes, "the path has a backslash in it: separate directories by /");
+            return refuse(-EINVAL, reason, reason_bytes,
+                          "the path has a backslash in it: separate directories by /");
         units = code == '/' ? 0 : units + (code >= 0x10000 ? 2 : 1);
         if (units > COMPONENT_UNITS_MAX)
-            return refuse(-EINVAL, reason, reason_bytes, "a name in the path is longer than %u characters",
-                          COMPONENT_UNITS_MAX);
+            return refuse(-EINVAL, reason, reason_bytes,
+                          "a name in the path is longer than %u characters", COMPONENT_UNITS_MAX);
     }
     return 0;
 }
@@ -58,19 +59,23 @@ static bool has_parent_component(const char *path)
 }
 
 /* Split "volume:/dir/file" into the volume's name and, in *rest, "/dir/file". */
-static int path_split(const char *path, char volume_name[32], const char **rest, char *reason, size_t reason_bytes)
+static int path_split(const char *path, char volume_name[32], const char **rest, char *reason,
+                      size_t reason_bytes)
 {
     size_t length = strnlen(path, PATH_BYTES_MAX + 1);
     if (length > PATH_BYTES_MAX)
-        return refuse(-EINVAL, reason, reason_bytes, "the path is longer than %d bytes", PATH_BYTES_MAX);
+        return refuse(-EINVAL, reason, reason_bytes, "the path is longer than %d bytes",
+                      PATH_BYTES_MAX);
     const char *colon = strchr(path, ':');
     if (!colon || colon == path || colon - path >= 32 || colon[1] != '/')
-        return refuse(-EINVAL, reason, reason_bytes, "the path has no volume: write it like nvme0n1p1:/dir/file");
+        return refuse(-EINVAL, reason, reason_bytes,
+                      "the path has no volume: write it like nvme0n1p1:/dir/file");
     int error = path_characters_check(path, length, reason, reason_bytes);
     if (error != 0)
         return error;
     if (has_parent_component(colon + 1))
-        return refuse(-EINVAL, reason, reason_bytes, "the path has \"..\" in it: write it out from the volume's root");
+        return refuse(-EINVAL, reason, reason_bytes,
+                      "the path has \"..\" in it: write it out from the volume's root");
     memcpy(volume_name, path, (size_t)(colon - path));
     volume_name[colon - path] = 0;
     *rest = colon + 1;
@@ -78,8 +83,8 @@ static int path_split(const char *path, char volume_name[32], const char **rest,
 }
 
 /* Find what path names on a volume, which is then held until volume_release(). */
-static int path_find(const char *path, struct volume **volume_out, struct fat32_entry *entry, char *reason,
-                     size_t reason_bytes)
+static int path_find(const char *path, struct volume **volume_out, struct fat32_entry *entry,
+                     char *reason, size_t reason_bytes)
 {
     char name[32], brief[40];
     const char *rest;
@@ -88,10 +93,12 @@ static int path_find(const char *path, struct volume **volume_out, struct fat32_
         return error;
     struct volume *volume = volume_acquire(name);
     if (!volume)
-        return refuse(-ENOENT, reason, reason_bytes, "there is no volume \"%s\"; /v1/volumes lists those there are",
+        return refuse(-ENOENT, reason, reason_bytes,
+                      "there is no volume \"%s\"; /v1/volumes lists those there are",
                       text_brief(brief, sizeof(brief), name, strlen(name)));
     if (!volume->fat)
-        error = refuse(-EUCLEAN, reason, reason_bytes, "%s cannot be read: %s", volume->name, volume->problem);
+        error = refuse(-EUCLEAN, reason, reason_bytes, "%s cannot be read: %s", volume->name,
+                       volume->problem);
     else
         error = fat32_find(volume->fat, rest, entry, reason, reason_bytes);
     if (error != 0) {
@@ -112,9 +119,11 @@ static int volume_file_open(const char *path, struct file *file, char *reason, s
     int error = path_find(path, &file->volume, entry, reason, reason_bytes);
     if (error == 0) {
         if (entry->info.is_directory)
-            error = refuse(-EISDIR, reason, reason_bytes, "%s: the path names a directory, not a file", file->volume->name);
+            error = refuse(-EISDIR, reason, reason_bytes,
+                           "%s: the path names a directory, not a file", file->volume->name);
         else
-            error = fat32_extents(file->volume->fat, entry, &file->extents, &file->extent_count, reason, reason_bytes);
+            error = fat32_extents(file->volume->fat, entry, &file->extents, &file->extent_count,
+                                  reason, reason_bytes);
         if (error != 0)
             volume_release(file->volume);
     }
@@ -123,8 +132,8 @@ static int volume_file_open(const char *path, struct file *file, char *reason, s
     return error;
 }
 
-static int source_file_open(const struct file_source *source, const char *path, struct file *file, char *reason,
-                            size_t reason_bytes)
+static int source_file_open(const struct file_source *source, const char *path, struct file *file,
+                            char *reason, size_t reason_bytes)
 {
     char name[32];
     const char *rest;
@@ -170,17 +179,21 @@ void file_close(struct file *file)
     free(file);
 }
 
-int file_read(struct file *file, uint64_t offset, void *out, uint64_t size_bytes, char *reason, size_t reason_bytes)
+int file_read(struct file *file, uint64_t offset, void *out, uint64_t size_bytes, char *reason,
+              size_t reason_bytes)
 {
     if (offset > file->info.size_bytes || size_bytes > file->info.size_bytes - offset)
-        return refuse(-ERANGE, reason, reason_bytes, "%" PRIu64 " bytes at %" PRIu64 " go past the end of the file (%" PRIu64
-                      " bytes)", size_bytes, offset, file->info.size_bytes);
+        return refuse(-ERANGE, reason, reason_bytes,
+                      "%" PRIu64 " bytes at %" PRIu64 " go past the end of the file (%" PRIu64
+                      " bytes)",
+                      size_bytes, offset, file->info.size_bytes);
     uint64_t start = 0; /* of this extent in the file */
     for (unsigned i = 0; i < file->extent_count && size_bytes > 0; i++) {
         const struct file_extent *extent = &file->extents[i];
         if (offset < start + extent->size_bytes) {
             uint64_t skip = offset - start, size = min_u64(extent->size_bytes - skip, size_bytes);
-            int error = disk_read(file->volume->disk, extent->disk_offset + skip, out, size, reason, reason_bytes);
+            int error = disk_read(file->volume->disk, extent->disk_offset + skip, out, size, reason,
+                                  reason_bytes);
             if (error != 0)
                 return error;
             out = (uint8_t *)out + size;
@@ -192,8 +205,8 @@ int file_read(struct file *file, uint64_t offset, void *out, uint64_t size_bytes
     return 0;
 }
 
-int directory_list(const char *path, int (*each)(void *arg, const struct file_info *info), void *arg, char *reason,
-                   size_t reason_bytes)
+int directory_list(const char *path, int (*each)(void *arg, const struct file_info *info),
+                   void *arg, char *reason, size_t reason_bytes)
 {
     struct fat32_entry *entry = malloc(sizeof(*entry));
     if (!entry)
@@ -204,7 +217,8 @@ int directory_list(const char *path, int (*each)(void *arg, const struct file_in
         if (entry->info.is_directory)
             error = fat32_list(volume->fat, entry, each, arg, reason, reason_bytes);
         else
-            error = refuse(-ENOTDIR, reason, reason_bytes, "%s: the path names a file, not a directory", volume->name);
+            error = refuse(-ENOTDIR, reason, reason_bytes,
+                           "%s: the path names a file, not a directory", volume->name);
         volume_release(volume);
     }
     free(entry);

@@ -1,10 +1,10 @@
 /*
  * runtime/volume/gpt.c: GUID partition tables. Source: UEFI Specification 2.10, section 5.3.
  *
- * The table is there twice: a header in block 1 with its entries after it, and a header in the last block with its entries
- * before it. Each header carries a CRC-32 of itself and one of the entries. The primary is used when it is whole, else the
- * backup. Block 0 holds a protective MBR (5.2.3): one partition of type EEh, so that older tools keep away. A disk whose
- * MBR holds other partitions has been repartitioned by such a tool, and its GPT is stale.
+ * The table is there twice: a header in block 1 with its entries after it, and a header in the last block with its
+ * entries before it. Each header carries a CRC-32 of itself and one of the entries. The primary is used when it is
+ * whole, else the backup. Block 0 holds a protective MBR (5.2.3): one partition of type EEh, so that older tools keep
+ * away. A disk whose MBR holds other partitions has been repartitioned by such a tool, and its GPT is stale.
  *
  * A single bad entry (outside the disk, overlapping another) spoils that partition only. Attributes are not looked at:
  * nothing here writes, and hidden or no-automount partitions are worth listing.
@@ -24,9 +24,9 @@
 /* Header (table 5.5): offsets in bytes. */
 #define GPT_SIGNATURE         0x00 /* "EFI PART" */
 #define GPT_REVISION          0x08
-#define   GPT_REVISION_1_0    0x00010000
+#define GPT_REVISION_1_0      0x00010000
 #define GPT_HEADER_SIZE       0x0c
-#define   GPT_HEADER_SIZE_MIN 92
+#define GPT_HEADER_SIZE_MIN   92
 #define GPT_HEADER_CRC32      0x10
 #define GPT_MY_LBA            0x18
 #define GPT_ALTERNATE_LBA     0x20
@@ -43,7 +43,7 @@
 #define GPT_ENTRY_FIRST_LBA   0x20
 #define GPT_ENTRY_LAST_LBA    0x28
 #define GPT_ENTRY_NAME        0x38
-#define   GPT_NAME_UNITS      36
+#define GPT_NAME_UNITS        36
 #define GPT_ENTRY_BYTES_MIN   128
 
 /* Ours: tools write 128 entries of 128 bytes (16 KiB). */
@@ -53,7 +53,7 @@
 #define MBR_PARTITIONS        446
 #define MBR_PARTITION_BYTES   16
 #define MBR_PARTITION_TYPE    4
-#define   MBR_TYPE_PROTECTIVE 0xee
+#define MBR_TYPE_PROTECTIVE   0xee
 #define MBR_SIGNATURE         510 /* 55h AAh */
 
 struct gpt_header {
@@ -64,9 +64,11 @@ struct gpt_header {
 /* CRC-32 as Ethernet and GPT use it: polynomial 04C11DB7h, reflected, all ones before and after. */
 static uint32_t crc32_update(uint32_t crc, const uint8_t *data, size_t size_bytes)
 {
-    static const uint32_t table[16] = { /* one nibble at a time */
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    static const uint32_t table[16] = {
+        /* one nibble at a time */
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
     };
     for (size_t i = 0; i < size_bytes; i++) {
         crc ^= data[i];
@@ -82,8 +84,8 @@ static uint32_t crc32(const uint8_t *data, size_t size_bytes)
 }
 
 /* Check the header in `block`, which was read from `lba`. why gets the first thing that is wrong. */
-static bool header_check(const struct disk *disk, uint8_t *block, uint64_t lba, struct gpt_header *out, char *why,
-                         size_t why_bytes)
+static bool header_check(const struct disk *disk, uint8_t *block, uint64_t lba,
+                         struct gpt_header *out, char *why, size_t why_bytes)
 {
     if (memcmp(block + GPT_SIGNATURE, "EFI PART", 8) != 0) {
         snprintf(why, why_bytes, "no header");
@@ -117,33 +119,37 @@ static bool header_check(const struct disk *disk, uint8_t *block, uint64_t lba, 
         .entries_crc = le32(block + GPT_ENTRIES_CRC32),
     };
     uint32_t entry = out->entry_bytes;
-    uint64_t entries_bytes = (uint64_t)entry * out->entry_count; /* two 32-bit factors: no overflow */
+    uint64_t entries_bytes =
+        (uint64_t)entry * out->entry_count; /* two 32-bit factors: no overflow */
     if (entry < GPT_ENTRY_BYTES_MIN || (entry & (entry - 1)) != 0 || entries_bytes == 0 ||
         entries_bytes > GPT_ENTRIES_BYTES_MAX) {
-        snprintf(why, why_bytes, "%" PRIu32 " entries of %" PRIu32 " bytes", out->entry_count, entry);
+        snprintf(why, why_bytes, "%" PRIu32 " entries of %" PRIu32 " bytes", out->entry_count,
+                 entry);
         return false;
     }
     if (out->first_usable < 2 || out->first_usable > out->last_usable ||
         (lba >= out->first_usable && lba <= out->last_usable)) {
-        snprintf(why, why_bytes, "usable blocks %" PRIu64 " to %" PRIu64, out->first_usable, out->last_usable);
+        snprintf(why, why_bytes, "usable blocks %" PRIu64 " to %" PRIu64, out->first_usable,
+                 out->last_usable);
         return false;
     }
     uint64_t entry_blocks = (entries_bytes + disk->block_bytes - 1) / disk->block_bytes;
     if (out->entry_lba < 2 || out->entry_lba >= disk->block_count ||
         entry_blocks > disk->block_count - out->entry_lba ||
         (out->entry_lba <= out->last_usable && out->entry_lba + entry_blocks > out->first_usable)) {
-        snprintf(why, why_bytes, "entries at block %" PRIu64 ", outside their place", out->entry_lba);
+        snprintf(why, why_bytes, "entries at block %" PRIu64 ", outside their place",
+                 out->entry_lba);
         return false;
     }
     return true;
 }
 
 /*
- * Read and check one header and its entries. 0: all is well, *entries is malloc()ed. -EUCLEAN: damaged, why says how. Else
- * an error of the disk or -ENOMEM, in words too.
+ * Read and check one header and its entries. 0: all is well, *entries is malloc()ed. -EUCLEAN: damaged, why says how.
+ * Else an error of the disk or -ENOMEM, in words too.
  */
-static int table_read(struct disk *disk, uint64_t lba, struct gpt_header *header, uint8_t **entries, char *why,
-                      size_t why_bytes)
+static int table_read(struct disk *disk, uint64_t lba, struct gpt_header *header, uint8_t **entries,
+                      char *why, size_t why_bytes)
 {
     *entries = NULL;
     uint8_t *block = malloc(disk->block_bytes);
@@ -164,7 +170,8 @@ static int table_read(struct disk *disk, uint64_t lba, struct gpt_header *header
         snprintf(why, why_bytes, "no memory to read it");
         return -ENOMEM;
     }
-    error = disk_read(disk, header->entry_lba * disk->block_bytes, *entries, entries_bytes, why, why_bytes);
+    error = disk_read(disk, header->entry_lba * disk->block_bytes, *entries, entries_bytes, why,
+                      why_bytes);
     if (error == 0 && crc32(*entries, entries_bytes) != header->entries_crc) {
         snprintf(why, why_bytes, "wrong checksum of the entries");
         error = -EUCLEAN;
@@ -178,11 +185,13 @@ static int table_read(struct disk *disk, uint64_t lba, struct gpt_header *header
 
 static int compare_first_block(const void *a, const void *b)
 {
-    const struct gpt_partition *x = *(struct gpt_partition *const *)a, *y = *(struct gpt_partition *const *)b;
+    const struct gpt_partition *x = *(struct gpt_partition *const *)a,
+                               *y = *(struct gpt_partition *const *)b;
     return x->first_block < y->first_block ? -1 : x->first_block > y->first_block;
 }
 
-/* Mark partitions that share blocks. In order of their starts, each can only reach into those behind the furthest end. */
+/* Mark partitions that share blocks. In order of their starts, each can only reach into those behind the furthest
+ * end. */
 static int overlaps_mark(struct gpt_table *table)
 {
     struct gpt_partition **order = malloc(table->count * sizeof(struct gpt_partition *));
@@ -197,10 +206,12 @@ static int overlaps_mark(struct gpt_table *table)
     struct gpt_partition *furthest = NULL;
     for (unsigned i = 0; i < count; i++) {
         if (furthest && order[i]->first_block <= furthest->last_block) {
-            snprintf(order[i]->problem, GPT_PROBLEM_BYTES, "overlaps partition %" PRIu32 ": the partition table is corrupt",
+            snprintf(order[i]->problem, GPT_PROBLEM_BYTES,
+                     "overlaps partition %" PRIu32 ": the partition table is corrupt",
                      furthest->number);
             snprintf(furthest->problem, GPT_PROBLEM_BYTES,
-                     "overlaps partition %" PRIu32 ": the partition table is corrupt", order[i]->number);
+                     "overlaps partition %" PRIu32 ": the partition table is corrupt",
+                     order[i]->number);
         }
         if (!furthest || order[i]->last_block > furthest->last_block)
             furthest = order[i];
@@ -209,8 +220,8 @@ static int overlaps_mark(struct gpt_table *table)
     return 0;
 }
 
-static void entry_decode(const struct disk *disk, const struct gpt_header *header, const uint8_t *entry,
-                         struct gpt_partition *out)
+static void entry_decode(const struct disk *disk, const struct gpt_header *header,
+                         const uint8_t *entry, struct gpt_partition *out)
 {
     memcpy(out->type_guid, entry + GPT_ENTRY_TYPE, 16);
     memcpy(out->partition_guid, entry + GPT_ENTRY_GUID, 16);
@@ -223,20 +234,23 @@ static void entry_decode(const struct disk *disk, const struct gpt_header *heade
 
     if (out->first_block > out->last_block)
         snprintf(out->problem, GPT_PROBLEM_BYTES,
-                 "starts at block %" PRIu64 " but ends at %" PRIu64 ": the partition table is corrupt", out->first_block,
-                 out->last_block);
+                 "starts at block %" PRIu64 " but ends at %" PRIu64
+                 ": the partition table is corrupt",
+                 out->first_block, out->last_block);
     else if (out->last_block >= disk->block_count)
         snprintf(out->problem, GPT_PROBLEM_BYTES,
-                 "ends at block %" PRIu64 " but the disk has %" PRIu64 " blocks: it is smaller than its partition table says",
+                 "ends at block %" PRIu64 " but the disk has %" PRIu64
+                 " blocks: it is smaller than its partition table says",
                  out->last_block, disk->block_count);
     else if (out->first_block < header->first_usable || out->last_block > header->last_usable)
         snprintf(out->problem, GPT_PROBLEM_BYTES,
-                 "lies outside the usable blocks %" PRIu64 " to %" PRIu64 ": the partition table is corrupt",
+                 "lies outside the usable blocks %" PRIu64 " to %" PRIu64
+                 ": the partition table is corrupt",
                  header->first_usable, header->last_usable);
 }
 
-static int entries_decode(const struct disk *disk, const struct gpt_header *header, const uint8_t *entries,
-                          struct gpt_table *out)
+static int entries_decode(const struct disk *disk, const struct gpt_header *header,
+                          const uint8_t *entries, struct gpt_table *out)
 {
     static const uint8_t unused[16];
     unsigned count = 0;
@@ -298,7 +312,8 @@ int gpt_read(struct disk *disk, struct gpt_table *out)
     if (primary == 0) {
         if (mbr == MBR_OTHER) {
             snprintf(out->problem, sizeof(out->problem),
-                     "the disk has a GPT but its MBR is not protective: another tool has repartitioned it; write the "
+                     "the disk has a GPT but its MBR is not protective: another tool has "
+                     "repartitioned it; write the "
                      "table again");
             out->state = GPT_DAMAGED;
             free(entries);
@@ -308,28 +323,33 @@ int gpt_read(struct disk *disk, struct gpt_table *out)
         if (mbr == MBR_NONE)
             log_warn("%s: the GPT has no protective MBR in front of it", disk->name);
         if (header.alternate >= disk->block_count || header.last_usable >= disk->block_count)
-            log_warn("%s: the disk is smaller than its partition table says (%" PRIu64 " blocks, backup table at %" PRIu64
-                     ")", disk->name, disk->block_count, header.alternate);
+            log_warn("%s: the disk is smaller than its partition table says (%" PRIu64
+                     " blocks, backup table at %" PRIu64 ")",
+                     disk->name, disk->block_count, header.alternate);
     } else {
-        int backup = table_read(disk, disk->block_count - 1, &header, &entries, why_backup, sizeof(why_backup));
+        int backup = table_read(disk, disk->block_count - 1, &header, &entries, why_backup,
+                                sizeof(why_backup));
         /* Without a sign of a primary table, the backup counts only behind a protective MBR: it may be a leftover. */
-        bool is_there = mbr == MBR_PROTECTIVE || (primary != -EUCLEAN || strcmp(why_primary, "no header") != 0);
+        bool is_there =
+            mbr == MBR_PROTECTIVE || (primary != -EUCLEAN || strcmp(why_primary, "no header") != 0);
         if (backup == 0 && is_there && mbr != MBR_OTHER) {
             out->state = GPT_BACKUP;
-            snprintf(out->problem, sizeof(out->problem), "primary partition table damaged (%s); the backup is in use",
-                     why_primary);
+            snprintf(out->problem, sizeof(out->problem),
+                     "primary partition table damaged (%s); the backup is in use", why_primary);
             log_warn("%s: %s", disk->name, out->problem);
         } else {
             if (backup == 0)
                 free(entries);
             if (!is_there) {
                 if (mbr == MBR_OTHER)
-                    snprintf(out->problem, sizeof(out->problem), "an MBR partition table: only GPT is supported");
+                    snprintf(out->problem, sizeof(out->problem),
+                             "an MBR partition table: only GPT is supported");
                 return 0;
             }
             out->state = GPT_DAMAGED;
-            snprintf(out->problem, sizeof(out->problem), "partition table damaged: primary: %.55s; backup: %.55s",
-                     why_primary, backup == 0 ? "behind an MBR that is not protective" : why_backup);
+            snprintf(out->problem, sizeof(out->problem),
+                     "partition table damaged: primary: %.55s; backup: %.55s", why_primary,
+                     backup == 0 ? "behind an MBR that is not protective" : why_backup);
             return primary == -ENOMEM || backup == -ENOMEM ? -ENOMEM : 0;
         }
     }

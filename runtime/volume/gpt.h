@@ -30,8 +30,8 @@ struct gpt_table {
     unsigned count;
 };
 
-/* Read and check the disk's table. 0 with *out filled in (any state), or -ENOMEM, or what disk_read() returned with out->
- * problem saying so. gpt_free() in every case. */
+/* Read and check the disk's table. 0 with *out filled in (any state), or -ENOMEM, or what disk_read() returned with
+ * out-> problem saying so. gpt_free() in every case. */
 int gpt_read(struct disk *disk, struct gpt_table *out);
 void gpt_free(struct gpt_table *table);
 

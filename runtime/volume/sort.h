@@ -1,8 +1,8 @@
 /*
  * runtime/volume/sort.h: heap sort, for tables that come from disks and files.
  *
- * In place and never worse than n log n: the C library's qsort() may be quadratic, and whoever wrote the file chooses the
- * order. Not stable, so compare() breaks ties itself where they matter.
+ * In place and never worse than n log n: the C library's qsort() may be quadratic, and whoever wrote the file chooses
+ * the order. Not stable, so compare() breaks ties itself where they matter.
  */
 #ifndef INGOT_VOLUME_SORT_H
 #define INGOT_VOLUME_SORT_H

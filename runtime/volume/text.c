@@ -102,7 +102,7 @@ uint32_t utf_fold(uint32_t code)
         return code & ~1u; /* Latin Extended-A: pairs, capital first; 0x131 is dotless i */
     if ((code >= 0x139 && code <= 0x148) || (code >= 0x179 && code <= 0x17e))
         return code % 2 == 0 ? code - 1 : code; /* ... and pairs that begin at an odd place */
-    if (code >= 0x3b1 && code <= 0x3cb) /* Greek; 0x3c2 is final sigma */
+    if (code >= 0x3b1 && code <= 0x3cb)         /* Greek; 0x3c2 is final sigma */
         return code == 0x3c2 ? 0x3a3 : code - 32;
     switch (code) { /* Greek with tonos */
     case 0x3ac:
@@ -130,7 +130,8 @@ const char *text_brief(char *out, size_t out_bytes, const char *text, size_t tex
     unsigned used;
     for (size_t i = 0; i < text_bytes; i += used) {
         uint32_t code = utf8_get(text + i, text_bytes - i, &used);
-        bool is_shown = code != UINT32_MAX && code >= 0x20 && code != 0x7f && !(code >= 0x80 && code < 0xa0);
+        bool is_shown =
+            code != UINT32_MAX && code >= 0x20 && code != 0x7f && !(code >= 0x80 && code < 0xa0);
         char piece[4] = {'?'};
         unsigned piece_bytes = is_shown ? utf8_put(piece, code) : 1;
         if (length + piece_bytes + 1 > out_bytes) {
@@ -148,11 +149,19 @@ const char *text_brief(char *out, size_t out_bytes, const char *text, size_t tex
 
 void text_mend(char *text)
 {
-    size_t length = strlen(text), last = length;
-    while (last > 0 && ((uint8_t)text[last - 1] & 0xc0) == 0x80)
-        last--;
-    if (last > 0 && (uint8_t)text[last - 1] >= 0xc0 && !utf8_is_valid(text + last - 1, length - last + 1))
-        text[last - 1] = 0;
+    size_t length = strlen(text);
+    unsigned used;
+    for (size_t i = 0; i < length; i += used) {
+        if (utf8_get(text + i, length - i, &used) != UINT32_MAX)
+            continue;
+        /* A first byte with nothing but continuations behind it: the end of a cut text. */
+        bool is_cut = (uint8_t)text[i] >= 0xc0 && length - i < 4;
+        for (size_t j = i + 1; j < length; j++)
+            is_cut &= ((uint8_t)text[j] & 0xc0) == 0x80;
+        text[i] = is_cut ? 0 : '?';
+        if (is_cut)
+            return;
+    }
 }
 
 int refuse(int error, char *reason, size_t reason_bytes, const char *fmt, ...)

@@ -1,8 +1,10 @@
 /*
- * runtime/volume/volume.c: the list of volumes: what file systems there are, on which disk, and what is wrong with the rest.
+ * runtime/volume/volume.c: the list of volumes: what file systems there are, on which disk, and what is wrong with the
+ * rest.
  *
- * volume_scan() looks at every disk. With a GPT each used entry is a volume; without one the whole disk may hold a file system.
- * What cannot be read is listed all the same, with the reason in `problem`, so that a person sees it where he looks for it.
+ * volume_scan() looks at every disk. With a GPT each used entry is a volume; without one the whole disk may hold a file
+ * system. What cannot be read is listed all the same, with the reason in `problem`, so that a person sees it where he
+ * looks for it.
  */
 #include "runtime/volume/volume_private.h"
 
@@ -33,11 +35,13 @@ static void volume_destroy(struct volume *volume)
 }
 
 /* A new volume at the end of the list. NULL when the list is full or memory is out; the log says so. */
-static struct volume *volume_append(struct disk *disk, const char *name, uint64_t offset, uint64_t size_bytes)
+static struct volume *volume_append(struct disk *disk, const char *name, uint64_t offset,
+                                    uint64_t size_bytes)
 {
     struct volume *volume = volume_count < VOLUME_MAX ? calloc(1, sizeof(*volume)) : NULL;
     if (!volume) {
-        log_error("%s: %s, not listed", name, volume_count < VOLUME_MAX ? "no memory" : "more volumes than the list holds");
+        log_error("%s: %s, not listed", name,
+                  volume_count < VOLUME_MAX ? "no memory" : "more volumes than the list holds");
         return NULL;
     }
     snprintf(volume->name, sizeof(volume->name), "%s", name);
@@ -51,8 +55,8 @@ static struct volume *volume_append(struct disk *disk, const char *name, uint64_
 static int volume_mount(struct volume *volume)
 {
     char problem[sizeof(volume->problem)] = "";
-    int error = fat32_mount(volume->disk, volume->name, volume->offset, volume->size_bytes, &volume->fat, problem,
-                            sizeof(problem));
+    int error = fat32_mount(volume->disk, volume->name, volume->offset, volume->size_bytes,
+                            &volume->fat, problem, sizeof(problem));
     if (error != 0) {
         memcpy(volume->problem, problem, sizeof(problem));
         return error;
@@ -66,19 +70,22 @@ static int volume_mount(struct volume *volume)
 static void volume_log(const struct volume *volume)
 {
     if (volume->fat)
-        log_info("%s: FAT32 \"%s\", %" PRIu64 " MB%s%s", volume->name, volume->label, volume->size_bytes / 1000000,
-                 volume->problem[0] ? "; " : "", volume->problem);
+        log_info("%s: FAT32 \"%s\", %" PRIu64 " MB%s%s", volume->name, volume->label,
+                 volume->size_bytes / 1000000, volume->problem[0] ? "; " : "", volume->problem);
     else
         log_warn("%s: %s", volume->name, volume->problem);
 }
 
-static void partition_scan(struct disk *disk, const struct gpt_table *table, const struct gpt_partition *partition)
+static void partition_scan(struct disk *disk, const struct gpt_table *table,
+                           const struct gpt_partition *partition)
 {
     char name[sizeof(((struct volume *)0)->name)];
     snprintf(name, sizeof(name), "%sp%" PRIu32, disk->name, partition->number);
-    bool has_room = partition->first_block <= partition->last_block && partition->last_block < disk->block_count;
+    bool has_room = partition->first_block <= partition->last_block &&
+                    partition->last_block < disk->block_count;
     uint64_t offset = has_room ? partition->first_block * disk->block_bytes : 0;
-    uint64_t size_bytes = has_room ? (partition->last_block - partition->first_block + 1) * disk->block_bytes : 0;
+    uint64_t size_bytes =
+        has_room ? (partition->last_block - partition->first_block + 1) * disk->block_bytes : 0;
 
     struct volume *volume = volume_append(disk, name, offset, size_bytes);
     if (!volume)
@@ -96,7 +103,8 @@ static void partition_scan(struct disk *disk, const struct gpt_table *table, con
 /* A disk whose table says nothing usable: listed under the disk's own name, as a file system or with what is wrong. */
 static void whole_disk_scan(struct disk *disk, const struct gpt_table *table, const char *problem)
 {
-    struct volume *volume = volume_append(disk, disk->name, 0, disk->block_count * disk->block_bytes);
+    struct volume *volume =
+        volume_append(disk, disk->name, 0, disk->block_count * disk->block_bytes);
     if (!volume)
         return;
     bool may_mount = problem == NULL;

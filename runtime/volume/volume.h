@@ -42,15 +42,16 @@ struct disk {
     void *backend;      /* struct nvme_namespace *, or the host file */
 };
 
-/* Enter a disk into the list that volume_scan() walks. The disk stays the caller's and must outlive its entry. Not while
- * files are open. -EINVAL (name, block size or block count make no sense), -EEXIST (the name is taken), -ENOSPC. */
+/* Enter a disk into the list that volume_scan() walks. The disk stays the caller's and must outlive its entry. Not
+ * while files are open. -EINVAL (name, block size or block count make no sense), -EEXIST (the name is taken),
+ * -ENOSPC. */
 int disk_add(struct disk *disk);
 void disk_remove(struct disk *disk);
 /* Adds every NVMe namespace as a disk; after nvme_start(). Returns how many. */
 int disk_nvme_start(void);
 
-/* Checks range, alignment and segments, then hands on. 0: io->done will be set. Otherwise -EINVAL, -ERANGE, -EROFS or what
- * the driver says, with nothing queued and io->reason filled in. */
+/* Checks range, alignment and segments, then hands on. 0: io->done will be set. Otherwise -EINVAL, -ERANGE, -EROFS or
+ * what the driver says, with nothing queued and io->reason filled in. */
 int disk_submit(struct disk_io *io);
 void disk_poll(void); /* completions for this core; also rings doorbells */
 /* Any byte range into (from) ordinary memory, through a bounce buffer where blocks require it. Yields. *reason (may be
@@ -73,7 +74,8 @@ struct volume {
 };
 
 /* Scan every disk: GPT primary, else backup (said in `problem` and the log), else a file system over the whole disk.
- * Replaces the list, and so every struct volume. Returns the number of volumes, -EBUSY while files are open, -ENOMEM. */
+ * Replaces the list, and so every struct volume. Returns the number of volumes, -EBUSY while files are open,
+ * -ENOMEM. */
 int volume_scan(void);
 struct disk *disk_get(unsigned index);
 struct volume *volume_get(unsigned index);
@@ -101,9 +103,9 @@ struct file {
 };
 
 /*
- * Where files come from besides volumes. The hosted program adds "host", so that "host:/home/me/model.gguf" names a file
- * of the machine it runs on. open gets what follows the colon and fills in everything of *out but its info.name, extents
- * included, allocated with malloc().
+ * Where files come from besides volumes. The hosted program adds "host", so that "host:/home/me/model.gguf" names a
+ * file of the machine it runs on. open gets what follows the colon and fills in everything of *out but its info.name,
+ * extents included, allocated with malloc().
  */
 struct file_source {
     const char *name;
@@ -111,12 +113,13 @@ struct file_source {
 };
 void file_source_add(const struct file_source *source);
 
-/* path "nvme0n1p1:/dir/file", case-insensitive as FAT is. -ENOENT, -ENOTDIR, -EISDIR, -EIO, -EUCLEAN (corrupt), -EINVAL.
- * reason (never NULL here) says what is wrong and what to do. */
+/* path "nvme0n1p1:/dir/file", case-insensitive as FAT is. -ENOENT, -ENOTDIR, -EISDIR, -EIO, -EUCLEAN (corrupt),
+ * -EINVAL. reason (never NULL here) says what is wrong and what to do. */
 int file_open(const char *path, struct file **out, char *reason, size_t reason_bytes);
 void file_close(struct file *file);
 int file_read(struct file *file, uint64_t offset, void *out, uint64_t size_bytes, char *reason, size_t reason_bytes);
-/* Calls each(arg, info) for the entries of a directory, in disk order; stops when it returns non-zero, and returns that. */
+/* Calls each(arg, info) for the entries of a directory, in disk order; stops when it returns non-zero, and returns
+ * that. */
 int directory_list(const char *path, int (*each)(void *arg, const struct file_info *info), void *arg, char *reason,
                    size_t reason_bytes);
 

@@ -4,15 +4,16 @@
  * Source: docs/gguf.md and src/gguf.cpp of ggml-org/ggml (August 2026):
  *
  *     "GGUF", version (u32), tensor count (u64), key count (u64)
- *     per key: name (string), type (u32), value; an array's value is its element type (u32), its length (u64), its elements
+ *     per key: name (string), type (u32), value; an array's value: element type (u32), length (u64), elements
  *     per tensor: name (string), dimension count (u32), dimensions innermost first (u64 each), type (u32), offset (u64)
  *     padding to general.alignment (32 if not given), then the data; offsets count from its start
  *
  * A string is its length (u64) and its bytes. Version 2 differs from 3 only in that 3 allows big-endian files.
  *
- * Offsets must be multiples of the alignment, and tensors must not overlap. ggml's own reader also wants no gaps between them;
- * the specification does not, nor do we. Nested arrays, which the specification has and ggml's reader refuses, are walked to
- * a depth of 8. Nothing is allocated by a count that the file gives: tables grow with what is read.
+ * Offsets must be multiples of the alignment, and tensors must not overlap. ggml's own reader also wants no gaps
+ * between them; the specification does not, nor do we. Nested arrays, which the specification has and ggml's reader
+ * refuses, are walked to a depth of 8. Nothing is allocated by a count that the file gives: tables grow with what is
+ * read.
  */
 #include "runtime/weights/weights_private.h"
 
@@ -22,39 +23,56 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GGUF_HEADER_BYTES_MAX   (UINT64_C(256) << 20) /* ours; real ones have up to some ten MiB of vocabulary */
-#define GGUF_WINDOW_BYTES       UINT64_C(131072)
-#define GGUF_ALIGNMENT_DEFAULT  32
-#define GGUF_DIMENSIONS_MAX     4  /* GGML_MAX_DIMS */
-#define GGUF_ARRAY_DEPTH_MAX    8
-#define GGUF_ARRAY_SHOWN        16 /* elements of an array that its JSON text has */
-#define GGUF_KEY_BYTES_MIN      13 /* name's length, one byte of name, type: a lower bound for ... */
-#define GGUF_TENSOR_BYTES_MIN   25 /* ... plausible counts; here name, dimension count, type, offset */
+#define GGUF_HEADER_BYTES_MAX \
+    (UINT64_C(256) << 20) /* ours; real ones have up to some ten MiB of vocabulary */
+#define GGUF_WINDOW_BYTES      UINT64_C(131072)
+#define GGUF_ALIGNMENT_DEFAULT 32
+#define GGUF_DIMENSIONS_MAX    4 /* GGML_MAX_DIMS */
+#define GGUF_ARRAY_DEPTH_MAX   8
+#define GGUF_ARRAY_SHOWN       16 /* elements of an array that its JSON text has */
+#define GGUF_KEY_BYTES_MIN     13 /* name's length, one byte of name, type: a lower bound for ... */
+#define GGUF_TENSOR_BYTES_MIN \
+    25 /* ... plausible counts; here name, dimension count, type, offset */
 
 enum gguf_type {
-    GGUF_UINT8, GGUF_INT8, GGUF_UINT16, GGUF_INT16, GGUF_UINT32, GGUF_INT32, GGUF_FLOAT32, GGUF_BOOL,
-    GGUF_STRING, GGUF_ARRAY, GGUF_UINT64, GGUF_INT64, GGUF_FLOAT64, GGUF_TYPE_COUNT
+    GGUF_UINT8,
+    GGUF_INT8,
+    GGUF_UINT16,
+    GGUF_INT16,
+    GGUF_UINT32,
+    GGUF_INT32,
+    GGUF_FLOAT32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_UINT64,
+    GGUF_INT64,
+    GGUF_FLOAT64,
+    GGUF_TYPE_COUNT
 };
 
 static const struct {
     const char *name;
     unsigned size_bytes; /* 0: its size is in the file */
 } gguf_types[GGUF_TYPE_COUNT] = {
-    {"uint8", 1}, {"int8", 1}, {"uint16", 2}, {"int16", 2}, {"uint32", 4}, {"int32", 4}, {"float32", 4}, {"bool", 1},
-    {"string", 0}, {"array", 0}, {"uint64", 8}, {"int64", 8}, {"float64", 8},
+    {"uint8", 1},  {"int8", 1},    {"uint16", 2},  {"int16", 2},  {"uint32", 4},
+    {"int32", 4},  {"float32", 4}, {"bool", 1},    {"string", 0}, {"array", 0},
+    {"uint64", 8}, {"int64", 8},   {"float64", 8},
 };
 
 /* enum ggml_type; ids that are not listed are gone (4, 5, 31 to 33, 36 to 38) or not defined yet. */
 static const struct {
     uint8_t id, type;
 } ggml_types[] = {
-    {0, WEIGHTS_F32}, {1, WEIGHTS_F16}, {2, WEIGHTS_Q4_0}, {3, WEIGHTS_Q4_1}, {6, WEIGHTS_Q5_0}, {7, WEIGHTS_Q5_1},
-    {8, WEIGHTS_Q8_0}, {9, WEIGHTS_Q8_1}, {10, WEIGHTS_Q2_K}, {11, WEIGHTS_Q3_K}, {12, WEIGHTS_Q4_K}, {13, WEIGHTS_Q5_K},
-    {14, WEIGHTS_Q6_K}, {15, WEIGHTS_Q8_K}, {16, WEIGHTS_IQ2_XXS}, {17, WEIGHTS_IQ2_XS}, {18, WEIGHTS_IQ3_XXS},
-    {19, WEIGHTS_IQ1_S}, {20, WEIGHTS_IQ4_NL}, {21, WEIGHTS_IQ3_S}, {22, WEIGHTS_IQ2_S}, {23, WEIGHTS_IQ4_XS},
-    {24, WEIGHTS_I8}, {25, WEIGHTS_I16}, {26, WEIGHTS_I32}, {27, WEIGHTS_I64}, {28, WEIGHTS_F64}, {29, WEIGHTS_IQ1_M},
-    {30, WEIGHTS_BF16}, {34, WEIGHTS_TQ1_0}, {35, WEIGHTS_TQ2_0}, {39, WEIGHTS_MXFP4}, {40, WEIGHTS_NVFP4},
-    {41, WEIGHTS_Q1_0}, {42, WEIGHTS_Q2_0},
+    {0, WEIGHTS_F32},      {1, WEIGHTS_F16},     {2, WEIGHTS_Q4_0},     {3, WEIGHTS_Q4_1},
+    {6, WEIGHTS_Q5_0},     {7, WEIGHTS_Q5_1},    {8, WEIGHTS_Q8_0},     {9, WEIGHTS_Q8_1},
+    {10, WEIGHTS_Q2_K},    {11, WEIGHTS_Q3_K},   {12, WEIGHTS_Q4_K},    {13, WEIGHTS_Q5_K},
+    {14, WEIGHTS_Q6_K},    {15, WEIGHTS_Q8_K},   {16, WEIGHTS_IQ2_XXS}, {17, WEIGHTS_IQ2_XS},
+    {18, WEIGHTS_IQ3_XXS}, {19, WEIGHTS_IQ1_S},  {20, WEIGHTS_IQ4_NL},  {21, WEIGHTS_IQ3_S},
+    {22, WEIGHTS_IQ2_S},   {23, WEIGHTS_IQ4_XS}, {24, WEIGHTS_I8},      {25, WEIGHTS_I16},
+    {26, WEIGHTS_I32},     {27, WEIGHTS_I64},    {28, WEIGHTS_F64},     {29, WEIGHTS_IQ1_M},
+    {30, WEIGHTS_BF16},    {34, WEIGHTS_TQ1_0},  {35, WEIGHTS_TQ2_0},   {39, WEIGHTS_MXFP4},
+    {40, WEIGHTS_NVFP4},   {41, WEIGHTS_Q1_0},   {42, WEIGHTS_Q2_0},
 };
 
 /* ---- reading from front to back -------------------------------------------------------------------------------- */
@@ -71,9 +89,12 @@ struct gguf_reader {
 static int reader_past_end(struct gguf_reader *reader, uint64_t wanted, const char *what)
 {
     if (reader->limit < reader->build->weights.file_bytes)
-        return weights_refuse(reader->build, -EUCLEAN, "%s at byte %" PRIu64 ": the header is larger than %" PRIu64 " bytes",
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "%s at byte %" PRIu64 ": the header is larger than %" PRIu64 " bytes",
                               what, reader->position, GGUF_HEADER_BYTES_MAX);
-    return weights_refuse(reader->build, -EUCLEAN, "%s at byte %" PRIu64 " needs %" PRIu64 " bytes, but the file ends after %" PRIu64,
+    return weights_refuse(reader->build, -EUCLEAN,
+                          "%s at byte %" PRIu64 " needs %" PRIu64
+                          " bytes, but the file ends after %" PRIu64,
                           what, reader->position, wanted, reader->limit - reader->position);
 }
 
@@ -86,7 +107,8 @@ static int reader_skip(struct gguf_reader *reader, uint64_t size_bytes, const ch
 }
 
 /* The next size_bytes (at most a window's) at *out until the next call. what names them for an error. */
-static int reader_take(struct gguf_reader *reader, uint64_t size_bytes, const uint8_t **out, const char *what)
+static int reader_take(struct gguf_reader *reader, uint64_t size_bytes, const uint8_t **out,
+                       const char *what)
 {
     assert(size_bytes <= GGUF_WINDOW_BYTES);
     if (size_bytes > reader->limit - reader->position)
@@ -134,8 +156,10 @@ static int reader_name(struct gguf_reader *reader, const char *what, const char 
     if (error != 0)
         return error;
     if (length > WEIGHTS_NAME_BYTES_MAX)
-        return weights_refuse(reader->build, -EUCLEAN, "%s at byte %" PRIu64 " has a name of %" PRIu64 " bytes, more than %u", what,
-                              reader->position - 8, length, WEIGHTS_NAME_BYTES_MAX);
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "%s at byte %" PRIu64 " has a name of %" PRIu64
+                              " bytes, more than %u",
+                              what, reader->position - 8, length, WEIGHTS_NAME_BYTES_MAX);
     const uint8_t *bytes = NULL;
     error = reader_take(reader, length, &bytes, what);
     if (error == 0)
@@ -143,7 +167,8 @@ static int reader_name(struct gguf_reader *reader, const char *what, const char 
     if (error != 0)
         return error;
     *out = weights_build_text(reader->build, (const char *)bytes, length);
-    return *out ? 0 : weights_refuse(reader->build, -ENOMEM, "no memory for the names of the tensors");
+    return *out ? 0
+                : weights_refuse(reader->build, -ENOMEM, "no memory for the names of the tensors");
 }
 
 /* ---- metadata -------------------------------------------------------------------------------------------------- */
@@ -213,7 +238,8 @@ static int plain_value(struct gguf_reader *reader, enum gguf_type type, const ch
         break;
     case GGUF_BOOL:
         if (bytes[0] > 1)
-            return weights_refuse(reader->build, -EUCLEAN, "%s: a bool has the value %u", key, bytes[0]);
+            return weights_refuse(reader->build, -EUCLEAN, "%s: a bool has the value %u", key,
+                                  bytes[0]);
         json_text_put(json, bytes[0] ? "true" : "false");
         break;
     default:
@@ -234,10 +260,12 @@ static int array_value(struct gguf_reader *reader, bool is_shown, unsigned depth
     if (error != 0)
         return error;
     if (type >= GGUF_TYPE_COUNT)
-        return weights_refuse(reader->build, -EUCLEAN, "%s: an array has elements of type %" PRIu32 ", which is not defined", key,
-                              type);
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "%s: an array has elements of type %" PRIu32 ", which is not defined",
+                              key, type);
     if (depth >= GGUF_ARRAY_DEPTH_MAX)
-        return weights_refuse(reader->build, -EUCLEAN, "%s: arrays are nested more than %d deep", key, GGUF_ARRAY_DEPTH_MAX);
+        return weights_refuse(reader->build, -EUCLEAN, "%s: arrays are nested more than %d deep",
+                              key, GGUF_ARRAY_DEPTH_MAX);
 
     /* A long array, or one of arrays, becomes an object that says what is left out. */
     bool is_cut = count > GGUF_ARRAY_SHOWN || type == GGUF_ARRAY;
@@ -279,14 +307,17 @@ static int alignment_value(struct gguf_reader *reader, uint32_t type)
 {
     const uint8_t *bytes = NULL;
     if (type != GGUF_UINT32)
-        return weights_refuse(reader->build, -EUCLEAN, "general.alignment is a %s, not a uint32", gguf_types[type].name);
+        return weights_refuse(reader->build, -EUCLEAN, "general.alignment is a %s, not a uint32",
+                              gguf_types[type].name);
     int error = reader_take(reader, 4, &bytes, "general.alignment");
     if (error != 0)
         return error;
     reader->alignment = le32(bytes);
     reader->position -= 4; /* it is read again as a value like the others */
     if (reader->alignment == 0 || (reader->alignment & (reader->alignment - 1)) != 0)
-        return weights_refuse(reader->build, -EUCLEAN, "general.alignment is %" PRIu64 ", not a power of two", reader->alignment);
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "general.alignment is %" PRIu64 ", not a power of two",
+                              reader->alignment);
     return 0;
 }
 
@@ -303,7 +334,8 @@ static int metadata_parse(struct gguf_reader *reader)
     if (error != 0)
         return error;
     if (type >= GGUF_TYPE_COUNT)
-        return weights_refuse(reader->build, -EUCLEAN, "%s has type %" PRIu32 ", which is not defined", brief, type);
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "%s has type %" PRIu32 ", which is not defined", brief, type);
     if (strcmp(key, "general.alignment") == 0 && (error = alignment_value(reader, type)) != 0)
         return error;
 
@@ -349,8 +381,9 @@ static int tensor_parse(struct gguf_reader *reader)
     if (error != 0)
         return error;
     if (tensor.dimension_count > GGUF_DIMENSIONS_MAX)
-        return weights_refuse(build, -EUCLEAN, "tensor \"%s\" has %" PRIu32 " dimensions; GGUF has at most %d", brief,
-                              tensor.dimension_count, GGUF_DIMENSIONS_MAX);
+        return weights_refuse(build, -EUCLEAN,
+                              "tensor \"%s\" has %" PRIu32 " dimensions; GGUF has at most %d",
+                              brief, tensor.dimension_count, GGUF_DIMENSIONS_MAX);
     for (uint32_t i = tensor.dimension_count; i-- > 0 && error == 0;)
         error = reader_u64(reader, &tensor.shape[i], brief);
     uint32_t id = 0;
@@ -361,13 +394,17 @@ static int tensor_parse(struct gguf_reader *reader)
     if (error != 0)
         return error;
     if (!type_find(id, &tensor.type))
-        return weights_refuse(build, -ENOTSUP, "tensor \"%s\" has ggml type %" PRIu32 ", which is not known or was removed", brief,
-                              id);
+        return weights_refuse(build, -ENOTSUP,
+                              "tensor \"%s\" has ggml type %" PRIu32
+                              ", which is not known or was removed",
+                              brief, id);
     error = weights_check_shape(build, &tensor);
     if (error != 0)
         return error;
     if (tensor.file_offset % reader->alignment != 0)
-        return weights_refuse(build, -EUCLEAN, "tensor \"%s\": offset %" PRIu64 " is not a multiple of the alignment, %" PRIu64,
+        return weights_refuse(build, -EUCLEAN,
+                              "tensor \"%s\": offset %" PRIu64
+                              " is not a multiple of the alignment, %" PRIu64,
                               brief, tensor.file_offset, reader->alignment);
     return weights_build_tensor(build, &tensor);
 }
@@ -377,18 +414,25 @@ static int tensors_place(struct gguf_reader *reader)
 {
     struct weights *weights = &reader->build->weights;
     char brief[WEIGHTS_BRIEF_BYTES];
-    weights->data_offset = weights->tensor_count > 0 ? align_up(reader->position, reader->alignment) : reader->position;
+    weights->data_offset = weights->tensor_count > 0 ? align_up(reader->position, reader->alignment)
+                                                     : reader->position;
     if (weights->data_offset > weights->file_bytes)
-        return weights_refuse(reader->build, -EUCLEAN, "the data should begin at byte %" PRIu64 " but the file has %" PRIu64
-                              ": it is cut short", weights->data_offset, weights->file_bytes);
+        return weights_refuse(reader->build, -EUCLEAN,
+                              "the data should begin at byte %" PRIu64 " but the file has %" PRIu64
+                              ": it is cut short",
+                              weights->data_offset, weights->file_bytes);
     uint64_t data_bytes = weights->file_bytes - weights->data_offset;
     for (uint32_t i = 0; i < weights->tensor_count; i++) {
         struct tensor *tensor = &weights->tensors[i];
-        if (tensor->file_offset > data_bytes || tensor->size_bytes > data_bytes - tensor->file_offset)
-            return weights_refuse(reader->build, -EUCLEAN, "tensor \"%s\": %" PRIu64 " bytes at offset %" PRIu64
-                                  " go past the end of the file, which has %" PRIu64 " bytes of data: it is cut short",
-                                  text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)), tensor->size_bytes,
-                                  tensor->file_offset, data_bytes);
+        if (tensor->file_offset > data_bytes ||
+            tensor->size_bytes > data_bytes - tensor->file_offset)
+            return weights_refuse(
+                reader->build, -EUCLEAN,
+                "tensor \"%s\": %" PRIu64 " bytes at offset %" PRIu64
+                " go past the end of the file, which has %" PRIu64
+                " bytes of data: it is cut short",
+                text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)),
+                tensor->size_bytes, tensor->file_offset, data_bytes);
         tensor->file_offset += weights->data_offset;
     }
     return 0;
@@ -401,9 +445,10 @@ static int overlap_check(struct weights_build *build)
     for (uint32_t i = 1; i < weights->tensor_count; i++) {
         const struct tensor *before = &weights->tensors[i - 1], *tensor = &weights->tensors[i];
         if (tensor->file_offset < before->file_offset + before->size_bytes)
-            return weights_refuse(build, -EUCLEAN, "tensors \"%s\" and \"%s\" overlap",
-                                  text_brief(brief, sizeof(brief), before->name, strlen(before->name)),
-                                  text_brief(brief_other, sizeof(brief_other), tensor->name, strlen(tensor->name)));
+            return weights_refuse(
+                build, -EUCLEAN, "tensors \"%s\" and \"%s\" overlap",
+                text_brief(brief, sizeof(brief), before->name, strlen(before->name)),
+                text_brief(brief_other, sizeof(brief_other), tensor->name, strlen(tensor->name)));
     }
     return 0;
 }
@@ -419,9 +464,12 @@ static int header_parse(struct gguf_reader *reader)
         return error;
     uint32_t version = build->weights.version;
     if (version != 0 && (version & 0xffff) == 0)
-        return weights_refuse(build, -ENOTSUP, "a big-endian GGUF file is not supported: convert it to little-endian");
+        return weights_refuse(
+            build, -ENOTSUP,
+            "a big-endian GGUF file is not supported: convert it to little-endian");
     if (version != 2 && version != 3)
-        return weights_refuse(build, -ENOTSUP, "GGUF version %" PRIu32 " is not supported; 2 and 3 are", version);
+        return weights_refuse(build, -ENOTSUP,
+                              "GGUF version %" PRIu32 " is not supported; 2 and 3 are", version);
 
     error = reader_u64(reader, &tensor_count, "the header");
     if (error == 0)
@@ -430,9 +478,15 @@ static int header_parse(struct gguf_reader *reader)
         return error;
     uint64_t left = reader->limit - reader->position;
     if (tensor_count > WEIGHTS_TENSORS_MAX || tensor_count > left / GGUF_TENSOR_BYTES_MIN)
-        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " tensors, which cannot be: it is corrupt or cut short", tensor_count);
+        return weights_refuse(build, -EUCLEAN,
+                              "the header says %" PRIu64
+                              " tensors, which cannot be: it is corrupt or cut short",
+                              tensor_count);
     if (key_count > WEIGHTS_METADATA_MAX || key_count > left / GGUF_KEY_BYTES_MIN)
-        return weights_refuse(build, -EUCLEAN, "the header says %" PRIu64 " metadata keys, which cannot be: it is corrupt or cut short", key_count);
+        return weights_refuse(build, -EUCLEAN,
+                              "the header says %" PRIu64
+                              " metadata keys, which cannot be: it is corrupt or cut short",
+                              key_count);
 
     for (uint64_t i = 0; i < key_count && error == 0; i++) {
         error = metadata_parse(reader);

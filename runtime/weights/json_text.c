@@ -61,7 +61,8 @@ static void put_character(struct json_text *json, uint32_t code)
     }
 }
 
-void json_text_put_string(struct json_text *json, const char *bytes, size_t size_bytes, uint64_t total_bytes)
+void json_text_put_string(struct json_text *json, const char *bytes, size_t size_bytes,
+                          uint64_t total_bytes)
 {
     put_bytes(json, "\"", 1);
     unsigned used;

@@ -1,9 +1,9 @@
 /*
  * runtime/weights/weights.c: what both weight formats share: element types, the table of tensors, and its checks.
  *
- * Names and ids of the element types: safetensors' Dtype (safetensors/src/tensor.rs of huggingface/safetensors, May 2026)
- * and ggml's enum ggml_type with the block structures of ggml-common.h (ggml-org/ggml, August 2026). A block's size is the sum
- * of its structure's members, which ggml asserts to have no padding; the comments add them up.
+ * Names and ids of the element types: safetensors' Dtype (safetensors/src/tensor.rs of huggingface/safetensors, May
+ * 2026) and ggml's enum ggml_type with the block structures of ggml-common.h (ggml-org/ggml, August 2026). A block's
+ * size is the sum of its structure's members, which ggml asserts to have no padding; the comments add them up.
  */
 #include "runtime/weights/weights_private.h"
 
@@ -124,7 +124,8 @@ void weights_free(struct weights *weights)
 }
 
 /* Room for one more item: the table doubles, up to limit. -E2BIG past it, -ENOMEM. */
-static int table_grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes, uint32_t limit)
+static int table_grow(void **items, uint32_t count, uint32_t *capacity, size_t item_bytes,
+                      uint32_t limit)
 {
     if (count < *capacity)
         return 0;
@@ -143,10 +144,12 @@ int weights_build_tensor(struct weights_build *build, const struct tensor *tenso
 {
     struct weights *weights = &build->weights;
     void *items = weights->tensors;
-    int error = table_grow(&items, weights->tensor_count, &build->tensor_capacity, sizeof(*tensor), WEIGHTS_TENSORS_MAX);
+    int error = table_grow(&items, weights->tensor_count, &build->tensor_capacity, sizeof(*tensor),
+                           WEIGHTS_TENSORS_MAX);
     weights->tensors = items;
     if (error == -E2BIG)
-        return weights_refuse(build, -EUCLEAN, "the file has more than %u tensors", WEIGHTS_TENSORS_MAX);
+        return weights_refuse(build, -EUCLEAN, "the file has more than %u tensors",
+                              WEIGHTS_TENSORS_MAX);
     if (error != 0)
         return weights_refuse(build, error, "no memory for the table of tensors");
     weights->tensors[weights->tensor_count++] = *tensor;
@@ -157,11 +160,12 @@ int weights_build_metadata(struct weights_build *build, const char *key, const c
 {
     struct weights *weights = &build->weights;
     void *items = weights->metadata;
-    int error = table_grow(&items, weights->metadata_count, &build->metadata_capacity, sizeof(struct metadata),
-                           WEIGHTS_METADATA_MAX);
+    int error = table_grow(&items, weights->metadata_count, &build->metadata_capacity,
+                           sizeof(struct metadata), WEIGHTS_METADATA_MAX);
     weights->metadata = items;
     if (error == -E2BIG)
-        return weights_refuse(build, -EUCLEAN, "the file has more than %u metadata keys", WEIGHTS_METADATA_MAX);
+        return weights_refuse(build, -EUCLEAN, "the file has more than %u metadata keys",
+                              WEIGHTS_METADATA_MAX);
     if (error != 0 || !key || !value)
         return weights_refuse(build, -ENOMEM, "no memory for the metadata");
     weights->metadata[weights->metadata_count++] = (struct metadata){key, value};
@@ -175,25 +179,28 @@ int weights_build_read(struct weights_build *build, uint64_t offset, void *out, 
     assert(offset <= build->weights.file_bytes && size_bytes <= build->weights.file_bytes - offset);
     int error = size_bytes > 0 ? build->read(build->read_arg, offset, out, size_bytes) : 0;
     if (error != 0 && build->reason[0] == 0)
-        weights_refuse(build, error, "reading the file's header at byte %" PRIu64 " failed", offset);
+        weights_refuse(build, error, "reading the file's header at byte %" PRIu64 " failed",
+                       offset);
     return error;
 }
 
-int weights_check_name(struct weights_build *build, const char *what, const char *name, size_t size_bytes)
+int weights_check_name(struct weights_build *build, const char *what, const char *name,
+                       size_t size_bytes)
 {
     char brief[WEIGHTS_BRIEF_BYTES];
     if (size_bytes == 0)
         return weights_refuse(build, -EUCLEAN, "%s has an empty name", what);
     if (size_bytes > WEIGHTS_NAME_BYTES_MAX)
-        return weights_refuse(build, -EUCLEAN, "%s has a name of %zu bytes, more than %u", what, size_bytes,
-                              WEIGHTS_NAME_BYTES_MAX);
+        return weights_refuse(build, -EUCLEAN, "%s has a name of %zu bytes, more than %u", what,
+                              size_bytes, WEIGHTS_NAME_BYTES_MAX);
     unsigned used;
     for (size_t i = 0; i < size_bytes; i += used) {
         uint32_t code = utf8_get(name + i, size_bytes - i, &used);
         if (code == UINT32_MAX || code < 0x20 || code == 0x7f)
-            return weights_refuse(build, -EUCLEAN, "%s \"%s\": its name has %s at byte %zu", what,
-                                  text_brief(brief, sizeof(brief), name, size_bytes),
-                                  code == UINT32_MAX ? "bytes that are not UTF-8" : "a control character", i);
+            return weights_refuse(
+                build, -EUCLEAN, "%s \"%s\": its name has %s at byte %zu", what,
+                text_brief(brief, sizeof(brief), name, size_bytes),
+                code == UINT32_MAX ? "bytes that are not UTF-8" : "a control character", i);
     }
     return 0;
 }
@@ -208,22 +215,27 @@ int weights_check_shape(struct weights_build *build, struct tensor *tensor)
             goto overflow;
     uint64_t row = tensor->dimension_count > 0 ? tensor->shape[tensor->dimension_count - 1] : 1;
     if (row % info->block_elements != 0)
-        return weights_refuse(build, -EUCLEAN, "tensor \"%s\": rows of %" PRIu64 " elements are not whole blocks of %" PRIu32
-                              " (%s)", text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)), row,
-                              info->block_elements, info->name);
+        return weights_refuse(build, -EUCLEAN,
+                              "tensor \"%s\": rows of %" PRIu64
+                              " elements are not whole blocks of %" PRIu32 " (%s)",
+                              text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)),
+                              row, info->block_elements, info->name);
     blocks = elements / info->block_elements;
     if (__builtin_mul_overflow(blocks, info->block_bits, &bits) || elements > INT64_MAX)
         goto overflow;
     if (bits % 8 != 0)
-        return weights_refuse(build, -EUCLEAN, "tensor \"%s\": %" PRIu64 " elements of %" PRIu32
-                              " bits do not end at a byte", text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)),
+        return weights_refuse(build, -EUCLEAN,
+                              "tensor \"%s\": %" PRIu64 " elements of %" PRIu32
+                              " bits do not end at a byte",
+                              text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)),
                               elements, info->block_bits);
     tensor->element_count = elements;
     tensor->size_bytes = bits / 8;
     return 0;
 
 overflow:
-    return weights_refuse(build, -EUCLEAN, "tensor \"%s\": its shape has more elements than can be counted",
+    return weights_refuse(build, -EUCLEAN,
+                          "tensor \"%s\": its shape has more elements than can be counted",
                           text_brief(brief, sizeof(brief), tensor->name, strlen(tensor->name)));
 }
 
@@ -234,7 +246,9 @@ static int compare_places(const struct tensor *a, const struct tensor *b)
     if (a->file_offset != b->file_offset)
         return a->file_offset < b->file_offset ? -1 : 1;
     if (a->size_bytes != b->size_bytes)
-        return a->size_bytes < b->size_bytes ? -1 : 1; /* an empty tensor before the one that starts where it is */
+        return a->size_bytes < b->size_bytes
+                   ? -1
+                   : 1; /* an empty tensor before the one that starts where it is */
     return strcmp(a->name, b->name);
 }
 
@@ -258,7 +272,8 @@ static int tensors_sort(struct weights_build *build)
 {
     struct weights *weights = &build->weights;
     uint32_t count = weights->tensor_count, in_order = 1;
-    while (in_order < count && compare_places(&weights->tensors[in_order - 1], &weights->tensors[in_order]) <= 0)
+    while (in_order < count &&
+           compare_places(&weights->tensors[in_order - 1], &weights->tensors[in_order]) <= 0)
         in_order++;
     if (in_order >= count)
         return 0;
@@ -314,8 +329,9 @@ static int metadata_keys_check(struct weights_build *build)
     int error = 0;
     for (uint32_t i = 1; i < count && error == 0; i++)
         if (strcmp(order[i - 1]->key, order[i]->key) == 0)
-            error = weights_refuse(build, -EUCLEAN, "the metadata has the key \"%s\" twice",
-                                   text_brief(brief, sizeof(brief), order[i]->key, strlen(order[i]->key)));
+            error = weights_refuse(
+                build, -EUCLEAN, "the metadata has the key \"%s\" twice",
+                text_brief(brief, sizeof(brief), order[i]->key, strlen(order[i]->key)));
     free(order);
     return error;
 }
@@ -350,10 +366,12 @@ const struct tensor *weights_find(const struct weights *weights, const char *nam
 static int identify_other(struct weights_build *build, const uint8_t *head, uint64_t size_bytes)
 {
     if (size_bytes >= 4 && (memcmp(head, "PK\3\4", 4) == 0 || memcmp(head, "\x80\2", 2) == 0))
-        return weights_refuse(build, -ENOTSUP, "a PyTorch checkpoint is not supported: convert it to safetensors");
-    if (size_bytes >= 4 &&
-        (memcmp(head, "lmgg", 4) == 0 || memcmp(head, "fmgg", 4) == 0 || memcmp(head, "tjgg", 4) == 0))
-        return weights_refuse(build, -ENOTSUP, "the file has ggml's older format: convert it to GGUF");
+        return weights_refuse(build, -ENOTSUP,
+                              "a PyTorch checkpoint is not supported: convert it to safetensors");
+    if (size_bytes >= 4 && (memcmp(head, "lmgg", 4) == 0 || memcmp(head, "fmgg", 4) == 0 ||
+                            memcmp(head, "tjgg", 4) == 0))
+        return weights_refuse(build, -ENOTSUP,
+                              "the file has ggml's older format: convert it to GGUF");
     return weights_refuse(build, -ENOTSUP, "neither a safetensors nor a GGUF file");
 }
 
@@ -363,8 +381,8 @@ static bool is_json_start(uint8_t byte)
     return byte == '{' || byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
 }
 
-int weights_parse(weights_read read, void *arg, uint64_t file_bytes, struct weights **out, char *reason,
-                  size_t reason_bytes)
+int weights_parse(weights_read read, void *arg, uint64_t file_bytes, struct weights **out,
+                  char *reason, size_t reason_bytes)
 {
     *out = NULL;
     reason[0] = 0;

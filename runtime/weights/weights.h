@@ -1,8 +1,8 @@
 /*
  * runtime/weights/weights.h: weight files. safetensors, and GGUF versions 2 and 3.
  *
- * A parser reads the file's head through a callback, checks every offset, length and count before using it, and leaves a
- * table of tensors. The data itself is never touched: tensors are byte ranges of the file.
+ * A parser reads the file's head through a callback, checks every offset, length and count before using it, and leaves
+ * a table of tensors. The data itself is never touched: tensors are byte ranges of the file.
  */
 #ifndef INGOT_WEIGHTS_H
 #define INGOT_WEIGHTS_H
@@ -15,12 +15,13 @@
 enum weights_type {
     WEIGHTS_F64, WEIGHTS_F32, WEIGHTS_F16, WEIGHTS_BF16, WEIGHTS_F8_E4M3, WEIGHTS_F8_E5M2, WEIGHTS_F8_E8M0,
     WEIGHTS_F8_E4M3FNUZ, WEIGHTS_F8_E5M2FNUZ, WEIGHTS_F6_E2M3, WEIGHTS_F6_E3M2, WEIGHTS_F4,
-    WEIGHTS_C64, WEIGHTS_I64, WEIGHTS_I32, WEIGHTS_I16, WEIGHTS_I8, WEIGHTS_U64, WEIGHTS_U32, WEIGHTS_U16, WEIGHTS_U8, WEIGHTS_BOOL,
+    WEIGHTS_C64, WEIGHTS_I64, WEIGHTS_I32, WEIGHTS_I16, WEIGHTS_I8, WEIGHTS_U64, WEIGHTS_U32, WEIGHTS_U16, WEIGHTS_U8,
+    WEIGHTS_BOOL,
     /* ggml blocks */
     WEIGHTS_Q4_0, WEIGHTS_Q4_1, WEIGHTS_Q5_0, WEIGHTS_Q5_1, WEIGHTS_Q8_0, WEIGHTS_Q8_1, WEIGHTS_Q2_K, WEIGHTS_Q3_K,
-    WEIGHTS_Q4_K, WEIGHTS_Q5_K, WEIGHTS_Q6_K, WEIGHTS_Q8_K, WEIGHTS_IQ1_S, WEIGHTS_IQ1_M, WEIGHTS_IQ2_XXS, WEIGHTS_IQ2_XS,
-    WEIGHTS_IQ2_S, WEIGHTS_IQ3_XXS, WEIGHTS_IQ3_S, WEIGHTS_IQ4_NL, WEIGHTS_IQ4_XS, WEIGHTS_TQ1_0, WEIGHTS_TQ2_0,
-    WEIGHTS_MXFP4, WEIGHTS_NVFP4, WEIGHTS_Q1_0, WEIGHTS_Q2_0,
+    WEIGHTS_Q4_K, WEIGHTS_Q5_K, WEIGHTS_Q6_K, WEIGHTS_Q8_K, WEIGHTS_IQ1_S, WEIGHTS_IQ1_M, WEIGHTS_IQ2_XXS,
+    WEIGHTS_IQ2_XS, WEIGHTS_IQ2_S, WEIGHTS_IQ3_XXS, WEIGHTS_IQ3_S, WEIGHTS_IQ4_NL, WEIGHTS_IQ4_XS, WEIGHTS_TQ1_0,
+    WEIGHTS_TQ2_0, WEIGHTS_MXFP4, WEIGHTS_NVFP4, WEIGHTS_Q1_0, WEIGHTS_Q2_0,
     WEIGHTS_TYPE_COUNT
 };
 

@@ -41,7 +41,8 @@ int weights_check_name(struct weights_build *build, const char *what, const char
 /* Fill in element_count and size_bytes from type and shape; every product is checked. */
 int weights_check_shape(struct weights_build *build, struct tensor *tensor);
 
-/* The tables grow with what was really found, never with what a header promises. name, key and value are taken as they are. */
+/* The tables grow with what was really found, never with what a header promises. name, key and value are taken as they
+ * are. */
 int weights_build_tensor(struct weights_build *build, const struct tensor *tensor);
 int weights_build_metadata(struct weights_build *build, const char *key, const char *value);
 /* Put the tensors in the order of their data, and refuse duplicate names and keys. */

@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_config.c: ingot.conf. Whatever it says, the configuration that comes out is one that the rest can live with. */
+/* tests/fuzz/fuzz_config.c: ingot.conf. Whatever it says, the configuration that comes out is one that the rest can
+ * live with. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_text(out.ntp_server, sizeof(out.ntp_server));
     check_text(out.cors_origin, sizeof(out.cors_origin));
     check_text(out.allowed_hosts, sizeof(out.allowed_hosts));
-    check(out.http_port != 0 && out.restart_seconds <= 86400 && out.queue_jobs_max >= 1 && out.queue_jobs_max <= 1024);
+    check(out.http_port != 0 && out.restart_seconds <= 86400 && out.queue_jobs_max >= 1 &&
+          out.queue_jobs_max <= 1024);
     check((out.address == 0) == (out.netmask == 0));
     check(out.dhcp || out.address != 0);
     return 0;

@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_fat32.c: a disk with a FAT32 volume. The input is the disk. Directories are walked three deep and every file is
- * opened by the name it is listed with; extents must be what the rest of the appliance relies on.
+ * tests/fuzz/fuzz_fat32.c: a disk with a FAT32 volume. The input is the disk. Directories are walked three deep and
+ * every file is opened by the name it is listed with; extents must be what the rest of the appliance relies on.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,11 +44,14 @@ static void check_file(const struct file *file)
     const struct disk *disk = file->volume->disk;
     for (unsigned i = 0; i < file->extent_count; i++) {
         const struct file_extent *extent = &file->extents[i];
-        check(extent->size_bytes > 0 && extent->size_bytes % disk->block_bytes == 0 && extent->disk_offset % disk->block_bytes == 0);
+        check(extent->size_bytes > 0 && extent->size_bytes % disk->block_bytes == 0 &&
+              extent->disk_offset % disk->block_bytes == 0);
         check(extent->disk_offset >= file->volume->offset &&
-              extent->disk_offset + extent->size_bytes <= file->volume->offset + file->volume->size_bytes);
+              extent->disk_offset + extent->size_bytes <=
+                  file->volume->offset + file->volume->size_bytes);
         for (unsigned j = 0; j < i && i < 200; j++)
-            check(file->extents[j].disk_offset + file->extents[j].size_bytes <= extent->disk_offset ||
+            check(file->extents[j].disk_offset + file->extents[j].size_bytes <=
+                      extent->disk_offset ||
                   file->extents[j].disk_offset >= extent->disk_offset + extent->size_bytes);
         covered += extent->size_bytes;
     }

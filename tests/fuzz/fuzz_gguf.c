@@ -1,5 +1,6 @@
 /*
- * tests/fuzz/fuzz_gguf.c: headers of GGUF files. The input is three bytes, how much data follows the header, then the file's head.
+ * tests/fuzz/fuzz_gguf.c: headers of GGUF files. The input is three bytes, how much data follows the header, then the
+ * file's head.
  */
 #include "tests/fuzz/weights_check.h"
 

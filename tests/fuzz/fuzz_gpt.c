@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_gpt.c: partition tables. The input is the disk, after one byte of flags: bit 0 makes the checksums right, so that
- * the fuzzer gets past them; bit 1 takes 4096-byte blocks.
+ * tests/fuzz/fuzz_gpt.c: partition tables. The input is the disk, after one byte of flags: bit 0 makes the checksums
+ * right, so that the fuzzer gets past them; bit 1 takes 4096-byte blocks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seal(memory, blocks * block, block, block);
         seal(memory, blocks * block, (blocks - 1) * block, block);
     }
-    struct disk *disk = blocks > 0 ? disk_memory_create("mem0", (uint32_t)block, memory, blocks * block) : NULL;
+    struct disk *disk =
+        blocks > 0 ? disk_memory_create("mem0", (uint32_t)block, memory, blocks * block) : NULL;
     if (disk) {
         struct gpt_table table;
         check(gpt_read(disk, &table) == 0);
@@ -74,9 +75,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check(strlen(partition->problem) < sizeof(partition->problem));
             if (partition->problem[0])
                 continue;
-            check(partition->first_block <= partition->last_block && partition->last_block < blocks && partition->first_block >= 2);
+            check(partition->first_block <= partition->last_block &&
+                  partition->last_block < blocks && partition->first_block >= 2);
             for (unsigned j = 0; j < i && i < 200; j++)
-                check(table.partitions[j].problem[0] || table.partitions[j].last_block < partition->first_block ||
+                check(table.partitions[j].problem[0] ||
+                      table.partitions[j].last_block < partition->first_block ||
                       table.partitions[j].first_block > partition->last_block);
         }
         gpt_free(&table);

@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_safetensors.c: headers of safetensors files. The input is two bytes, the size of the data, then the JSON; an input
- * whose first byte is FFh is the whole file instead, length field and all.
+ * tests/fuzz/fuzz_safetensors.c: headers of safetensors files. The input is two bytes, the size of the data, then the
+ * JSON; an input whose first byte is FFh is the whole file instead, length field and all.
  */
 #include "tests/fuzz/weights_check.h"
 

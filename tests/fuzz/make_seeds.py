@@ -109,6 +109,12 @@ def main():
           b"address = 192.168.1.20/24 # ours\r\ngateway = 192.168.1.1\r\ndns = 9.9.9.9\r\nntp = pool.ntp.org\r\nport = 8080\r\n"
           b"cors_origin = https://example.org:8443\r\nhosts = a.example, b\r\nrestart_after_panic = 5\r\njob_queue = 9\r\nmdns = off\r\n")
 
+    for name, text in {"load": '{"app":"load","args":{"file":"nvme0n1p1:/m.gguf","device":"cpu0","verify":"sha256"}}',
+                       "matmul": '{"app":"matmul","args":{"m":64,"n":64,"k":64,"seed":1,"check":true}}',
+                       "stats": '{"app":"stats","args":{"model":"m1"}}', "none": '{"app":"selftest"}',
+                       "long": '{"app":"load","args":{"' + "\u20ac" * 30 + '":1}}'}.items():
+        write("job_args", name, text.encode())
+
 
 if __name__ == "__main__":
     main()

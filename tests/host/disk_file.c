@@ -27,7 +27,8 @@ struct host_disk {
     unsigned fail_count, transfers;
 };
 
-static int memory_transfer(struct host_disk *host, const struct disk_io *io, uint8_t *va, uint64_t offset, uint64_t size)
+static int memory_transfer(struct host_disk *host, const struct disk_io *io, uint8_t *va,
+                           uint64_t offset, uint64_t size)
 {
     if (io->is_write)
         memcpy(host->memory + offset, va, size);
@@ -44,7 +45,8 @@ static int file_transfer(struct host_disk *host, uint8_t *va, uint64_t offset, u
             continue;
         if (got < 0)
             return -errno;
-        if (got == 0) { /* behind the end: zeros up to the block's; a file that was cut short meanwhile is an error */
+        if (got ==
+            0) { /* behind the end: zeros up to the block's; a file that was cut short meanwhile is an error */
             if (offset < host->size_bytes)
                 return -EIO;
             memset(va, 0, size);
@@ -62,7 +64,8 @@ static int host_disk_submit(struct disk_io *io)
     struct host_disk *host = io->disk->backend;
     uint64_t offset = io->offset;
     host->transfers++;
-    if (host->fail_count > 0 && host->fail_offset >= offset && host->fail_offset - offset < io->size_bytes) {
+    if (host->fail_count > 0 && host->fail_offset >= offset &&
+        host->fail_offset - offset < io->size_bytes) {
         host->fail_count--;
         io->error = -EIO;
         snprintf(io->reason, sizeof(io->reason), "read error on purpose");
@@ -70,7 +73,8 @@ static int host_disk_submit(struct disk_io *io)
     for (unsigned i = 0; i < io->segment_count && io->error == 0; i++) {
         uint8_t *va = (uint8_t *)(uintptr_t)io->segments[i].dma;
         uint64_t size = io->segments[i].size_bytes;
-        io->error = host->memory ? memory_transfer(host, io, va, offset, size) : file_transfer(host, va, offset, size);
+        io->error = host->memory ? memory_transfer(host, io, va, offset, size)
+                                 : file_transfer(host, va, offset, size);
         if (io->error != 0)
             snprintf(io->reason, sizeof(io->reason), "%s", strerror(-io->error));
         offset += size;
@@ -79,7 +83,8 @@ static int host_disk_submit(struct disk_io *io)
     return 0;
 }
 
-static struct host_disk *host_disk_create(const char *name, uint32_t block_bytes, uint64_t size_bytes)
+static struct host_disk *host_disk_create(const char *name, uint32_t block_bytes,
+                                          uint64_t size_bytes)
 {
     struct host_disk *host = calloc(1, sizeof(*host));
     if (!host)
@@ -94,7 +99,8 @@ static struct host_disk *host_disk_create(const char *name, uint32_t block_bytes
     return host;
 }
 
-struct disk *disk_memory_create(const char *name, uint32_t block_bytes, void *memory, uint64_t size_bytes)
+struct disk *disk_memory_create(const char *name, uint32_t block_bytes, void *memory,
+                                uint64_t size_bytes)
 {
     struct host_disk *host = host_disk_create(name, block_bytes, size_bytes);
     if (!host)
@@ -120,8 +126,8 @@ unsigned disk_memory_transfers(const struct disk *disk)
     return ((const struct host_disk *)disk->backend)->transfers;
 }
 
-int disk_file_create(const char *name, uint32_t block_bytes, const char *path, struct disk **out, char *reason,
-                     size_t reason_bytes)
+int disk_file_create(const char *name, uint32_t block_bytes, const char *path, struct disk **out,
+                     char *reason, size_t reason_bytes)
 {
     *out = NULL;
     char brief[100];
@@ -132,8 +138,12 @@ int disk_file_create(const char *name, uint32_t block_bytes, const char *path, s
         return refuse(error, reason, reason_bytes, "%s: %s", brief, strerror(-error));
     }
     struct stat status;
-    int error = fstat(descriptor, &status) != 0 ? -errno : S_ISDIR(status.st_mode) ? -EISDIR : S_ISREG(status.st_mode) ? 0 : -EINVAL;
-    struct host_disk *host = error == 0 ? host_disk_create(name, block_bytes, (uint64_t)status.st_size) : NULL;
+    int error = fstat(descriptor, &status) != 0 ? -errno
+                : S_ISDIR(status.st_mode)       ? -EISDIR
+                : S_ISREG(status.st_mode)       ? 0
+                                                : -EINVAL;
+    struct host_disk *host =
+        error == 0 ? host_disk_create(name, block_bytes, (uint64_t)status.st_size) : NULL;
     if (!host) {
         close(descriptor);
         return refuse(error ? error : -ENOMEM, reason, reason_bytes, "%s: %s", brief,

@@ -98,7 +98,8 @@ static void test_every_key(void **state)
 static void test_line_forms(void **state)
 {
     (void)state;
-    parse("\xef\xbb\xbf# a comment\r\n\r\n   \t \r\n  port   =  81  \r\n#port = 82\nhostname=a#b\nhostname=ab #b\ntoken=with#inside\n");
+    parse("\xef\xbb\xbf# a comment\r\n\r\n   \t \r\n  port   =  81  \r\n#port = "
+          "82\nhostname=a#b\nhostname=ab #b\ntoken=with#inside\n");
     assert_int_equal(parsed.http_port, 81);
     assert_string_equal(parsed.hostname, "ab");
     /* '#' within a word is part of the value, and not one that these values may have. */
@@ -108,12 +109,15 @@ static void test_line_forms(void **state)
 
     parse("port = 81\nport = 82\nport = 0\n");
     assert_int_equal(parsed.http_port, 82);
-    assert_string_equal(warnings, "2: port is set again; line 1 no longer counts|3: port: the value should be a number from 1 to 65535; "
+    assert_string_equal(warnings, "2: port is set again; line 1 no longer counts|3: port: the "
+                                  "value should be a number from 1 to 65535; "
                                   "ignored|");
     parse("Port = 81\nprt = 80\nport\nport 81\n= 5\n\x01=\n\xff = 1\n");
     assert_int_equal(parsed.http_port, 80);
-    assert_string_equal(warnings, "1: unknown key \"Port\"; ignored|2: unknown key \"prt\"; ignored|3: not a line of the form `key = "
-                                  "value`; ignored|4: not a line of the form `key = value`; ignored|5: unknown key \"\"; ignored|6: has a "
+    assert_string_equal(warnings, "1: unknown key \"Port\"; ignored|2: unknown key \"prt\"; "
+                                  "ignored|3: not a line of the form `key = "
+                                  "value`; ignored|4: not a line of the form `key = value`; "
+                                  "ignored|5: unknown key \"\"; ignored|6: has a "
                                   "control character in it; ignored|7: is not UTF-8; ignored|");
     static const char with_nul[] = "port = 81\0\nport = 82";
     parse_bytes(with_nul, sizeof(with_nul) - 1);
@@ -146,20 +150,67 @@ static void test_bad_values(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "hostname = ", "hostname = -a", "hostname = a-", "hostname = a.b", "hostname = a b", "hostname = \xc3\xa4",
+        "hostname = ",
+        "hostname = -a",
+        "hostname = a-",
+        "hostname = a.b",
+        "hostname = a b",
+        "hostname = \xc3\xa4",
         "hostname = a123456789b123456789c123456789d123456789e123456789f123456789g123",
-        "token = short", "token = with space", "token = quote\"quote", "token = \xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4",
-        "auth = yes", "auth = ", "auth = Token", "network = DHCP", "mdns = 1",
-        "address = 192.168.1.20", "address = 192.168.1.20/", "address = 192.168.1.20/0", "address = 192.168.1.20/31",
-        "address = 192.168.1.20/24x", "address = 192.168.1.256/24", "address = 192.168.1/24", "address = 1.2.3.4.5/24",
-        "address = 192.168.1.0/24", "address = 192.168.1.255/24", "address = 127.0.0.1/8", "address = 224.0.0.1/24",
-        "address = 0.0.0.1/24", "address = 192.168.01.20/24", "address = -1.2.3.4/24", "address = 192.168.1.20/024",
-        "address = 4294967488.168.1.20/24", "address = 192 .168.1.20/24",
-        "gateway = 192.168.1", "gateway = 255.255.255.255", "dns = 1.2.3.4/24", "dns = a.b.c.d",
-        "ntp = a..b", "ntp = a_b", "ntp = .", "port = 0", "port = 65536", "port = 4294967297", "port = 080", "port = 80a", "port = -1",
-        "port = 0x50", "cors_origin = *", "cors_origin = example.org", "cors_origin = https://", "cors_origin = https://a/b",
-        "cors_origin = https://a:0", "cors_origin = https://a:b", "cors_origin = https://a:", "hosts = a b_c", "hosts = -",
-        "restart_after_panic = 86401", "job_queue = 0", "job_queue = 1025", "job_queue = 18446744073709551617",
+        "token = short",
+        "token = with space",
+        "token = quote\"quote",
+        "token = \xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4",
+        "auth = yes",
+        "auth = ",
+        "auth = Token",
+        "network = DHCP",
+        "mdns = 1",
+        "address = 192.168.1.20",
+        "address = 192.168.1.20/",
+        "address = 192.168.1.20/0",
+        "address = 192.168.1.20/31",
+        "address = 192.168.1.20/24x",
+        "address = 192.168.1.256/24",
+        "address = 192.168.1/24",
+        "address = 1.2.3.4.5/24",
+        "address = 192.168.1.0/24",
+        "address = 192.168.1.255/24",
+        "address = 127.0.0.1/8",
+        "address = 224.0.0.1/24",
+        "address = 0.0.0.1/24",
+        "address = 192.168.01.20/24",
+        "address = -1.2.3.4/24",
+        "address = 192.168.1.20/024",
+        "address = 4294967488.168.1.20/24",
+        "address = 192 .168.1.20/24",
+        "gateway = 192.168.1",
+        "gateway = 255.255.255.255",
+        "dns = 1.2.3.4/24",
+        "dns = a.b.c.d",
+        "ntp = a..b",
+        "ntp = a_b",
+        "ntp = .",
+        "port = 0",
+        "port = 65536",
+        "port = 4294967297",
+        "port = 080",
+        "port = 80a",
+        "port = -1",
+        "port = 0x50",
+        "cors_origin = *",
+        "cors_origin = example.org",
+        "cors_origin = https://",
+        "cors_origin = https://a/b",
+        "cors_origin = https://a:0",
+        "cors_origin = https://a:b",
+        "cors_origin = https://a:",
+        "hosts = a b_c",
+        "hosts = -",
+        "restart_after_panic = 86401",
+        "job_queue = 0",
+        "job_queue = 1025",
+        "job_queue = 18446744073709551617",
     };
     struct config defaults;
     parse("");
@@ -233,10 +284,14 @@ int main(void)
 {
     host_log_level(LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_every_key),
-        cmocka_unit_test(test_line_forms),   cmocka_unit_test(test_long_lines_and_files),
-        cmocka_unit_test(test_bad_values),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_values_that_disagree), cmocka_unit_test(test_start_warns_in_the_log),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_line_forms),
+        cmocka_unit_test(test_long_lines_and_files),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_values_that_disagree),
+        cmocka_unit_test(test_start_warns_in_the_log),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

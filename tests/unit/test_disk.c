@@ -11,7 +11,7 @@
 #include "tests/host/disk_file.h"
 #include "tests/host/host.h"
 
-#define BLOCKS 5000
+#define BLOCKS       5000
 #define REASON_BYTES 160
 
 static uint8_t memory[BLOCKS * 512];
@@ -29,7 +29,8 @@ static struct disk *memory_disk(uint32_t block_bytes)
 {
     for (size_t i = 0; i < sizeof(memory); i++)
         memory[i] = (uint8_t)(i * 7 + i / 512);
-    struct disk *disk = disk_memory_create("mem0", block_bytes, memory, sizeof(memory) / block_bytes * block_bytes);
+    struct disk *disk =
+        disk_memory_create("mem0", block_bytes, memory, sizeof(memory) / block_bytes * block_bytes);
     assert_non_null(disk);
     return disk;
 }
@@ -101,10 +102,10 @@ static void test_submit_checks(void **state)
         {0, 0, 4096, 0, -EINVAL},
         {512, 4096, 4096, 1, -EINVAL},
         {0, 4095, 4095, 1, -EINVAL},
-        {0, 8192, 4096, 1, -EINVAL},          /* segments too short */
-        {0, 4096, 4096, 2, -EINVAL},          /* too long */
-        {0, 4096, 0, 2, -EINVAL},             /* an empty one */
-        {0, 8192, UINT64_MAX, 2, -EINVAL},    /* a sum that wraps */
+        {0, 8192, 4096, 1, -EINVAL},       /* segments too short */
+        {0, 4096, 4096, 2, -EINVAL},       /* too long */
+        {0, 4096, 0, 2, -EINVAL},          /* an empty one */
+        {0, 8192, UINT64_MAX, 2, -EINVAL}, /* a sum that wraps */
         {UINT64_MAX - 4095, 4096, 4096, 1, -ERANGE},
         {4096, UINT64_MAX - 4095, 4096, 1, -ERANGE},
     };
@@ -119,7 +120,11 @@ static void test_submit_checks(void **state)
         assert_int_equal(io.done, cases[i].result == 0);
         assert_int_equal(io.reason[0] != 0, cases[i].result != 0);
     }
-    struct disk_io io = {.disk = disk, .offset = size - 4096, .size_bytes = 4096, .segments = segments, .segment_count = 1};
+    struct disk_io io = {.disk = disk,
+                         .offset = size - 4096,
+                         .size_bytes = 4096,
+                         .segments = segments,
+                         .segment_count = 1};
     segments[0].size_bytes = 4096;
     assert_int_equal(disk_submit(&io), 0);
     io.offset = size;
@@ -139,7 +144,8 @@ static void check_ranges(uint32_t block)
     uint64_t size = disk->block_count * block;
     static uint8_t model[sizeof(memory)], buffer[sizeof(memory)];
     memcpy(model, memory, sizeof(memory));
-    uint64_t edges[] = {0, 1, block - 1, block, block + 1, 2 * block, 1048575, 1048576, 1048577, size - block, size - 1, size};
+    uint64_t edges[] = {0,       1,       block - 1, block,        block + 1, 2 * block,
+                        1048575, 1048576, 1048577,   size - block, size - 1,  size};
     char reason[REASON_BYTES];
     for (unsigned round = 0; round < 144 + 300; round++) {
         uint64_t from, to;
@@ -182,7 +188,8 @@ static void test_range_past_the_end(void **state)
     assert_non_null(strstr(reason, "past the end"));
     assert_int_equal(disk_read(disk, UINT64_MAX, &byte, 2, reason, sizeof(reason)), -ERANGE);
     assert_int_equal(disk_read(disk, 1, &byte, UINT64_MAX, reason, sizeof(reason)), -ERANGE);
-    assert_int_equal(disk_write(disk, sizeof(memory) - 1, &byte, 2, reason, sizeof(reason)), -ERANGE);
+    assert_int_equal(disk_write(disk, sizeof(memory) - 1, &byte, 2, reason, sizeof(reason)),
+                     -ERANGE);
     assert_int_equal(disk_read(disk, sizeof(memory), &byte, 0, NULL, 0), 0);
     disk_memory_destroy(disk);
 }
@@ -256,7 +263,8 @@ static void test_host_files(void **state)
     file_close(NULL);
 
     assert_int_equal(truncate(path, 0), 0);
-    assert_int_equal(file_open(uri, &file, reason, sizeof(reason)), 0); /* an empty file has no extents */
+    assert_int_equal(file_open(uri, &file, reason, sizeof(reason)),
+                     0); /* an empty file has no extents */
     assert_int_equal(file->extent_count, 0);
     assert_int_equal(file_read(file, 0, text, 0, reason, sizeof(reason)), 0);
     assert_int_equal(file_read(file, 0, text, 1, reason, sizeof(reason)), -ERANGE);
@@ -274,10 +282,14 @@ static void test_host_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list_refuses_nonsense), cmocka_unit_test(test_list_is_bounded),
-        cmocka_unit_test(test_submit_checks),         cmocka_unit_test(test_any_byte_range),
-        cmocka_unit_test(test_range_past_the_end),    cmocka_unit_test(test_errors_reach_the_caller),
-        cmocka_unit_test(test_without_memory),        cmocka_unit_test(test_host_files),
+        cmocka_unit_test(test_list_refuses_nonsense),
+        cmocka_unit_test(test_list_is_bounded),
+        cmocka_unit_test(test_submit_checks),
+        cmocka_unit_test(test_any_byte_range),
+        cmocka_unit_test(test_range_past_the_end),
+        cmocka_unit_test(test_errors_reach_the_caller),
+        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_host_files),
     };
     return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
  * tests/unit/test_fat32.c: FAT32 volumes, whole and damaged. Small ones are written here field by field from the
- * specification; real ones come from mkfs.fat and mtools. Files are reached through paths, as everybody else reaches them.
+ * specification; real ones come from mkfs.fat and mtools. Files are reached through paths, as everybody else reaches
+ * them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +18,8 @@
 
 /* ---- a small volume -------------------------------------------------------------------------------------------- */
 
-#define RESERVED 8
-#define TOTAL    1200 /* sectors */
+#define RESERVED   8
+#define TOTAL      1200 /* sectors */
 #define SECTOR_MAX 4096
 
 static uint8_t memory[(TOTAL + 100) * SECTOR_MAX];
@@ -96,8 +97,8 @@ static uint8_t *dir_end(const struct image *image, uint32_t cluster)
     return entry;
 }
 
-static uint8_t *short_put(const struct image *image, uint32_t dir, const char name[12], uint8_t attributes, uint32_t cluster,
-                          uint32_t size)
+static uint8_t *short_put(const struct image *image, uint32_t dir, const char name[12],
+                          uint8_t attributes, uint32_t cluster, uint32_t size)
 {
     uint8_t *entry = dir_end(image, dir);
     memcpy(entry, name, 11);
@@ -117,7 +118,8 @@ static uint8_t checksum(const char *name)
 }
 
 /* The entries of a long name; its short entry is put behind them by the caller. Returns the first of them. */
-static uint8_t *long_put(const struct image *image, uint32_t dir, const uint16_t *units, unsigned count, const char name[12])
+static uint8_t *long_put(const struct image *image, uint32_t dir, const uint16_t *units,
+                         unsigned count, const char name[12])
 {
     uint8_t *first = dir_end(image, dir);
     unsigned parts = (count + 12) / 13;
@@ -128,13 +130,20 @@ static uint8_t *long_put(const struct image *image, uint32_t dir, const uint16_t
         entry[13] = checksum(name);
         for (unsigned i = 0; i < 13; i++) {
             unsigned at = (part - 1) * 13 + i;
-            put(entry + (i < 5 ? 1 + 2 * i : i < 11 ? 4 + 2 * i : 6 + 2 * i), at < count ? units[at] : at == count ? 0 : 0xffff, 2);
+            put(entry + (i < 5    ? 1 + 2 * i
+                         : i < 11 ? 4 + 2 * i
+                                  : 6 + 2 * i),
+                at < count    ? units[at]
+                : at == count ? 0
+                              : 0xffff,
+                2);
         }
     }
     return first;
 }
 
-static uint8_t *long_put_ascii(const struct image *image, uint32_t dir, const char *text, const char name[12])
+static uint8_t *long_put_ascii(const struct image *image, uint32_t dir, const char *text,
+                               const char name[12])
 {
     uint16_t units[255];
     unsigned count = 0;
@@ -149,7 +158,8 @@ static uint8_t content(uint32_t at)
 }
 
 /* A file over the given clusters, holding content(). */
-static void file_put(struct image *image, const char name[12], const uint32_t *clusters, unsigned count, uint32_t size)
+static void file_put(struct image *image, const char name[12], const uint32_t *clusters,
+                     unsigned count, uint32_t size)
 {
     short_put(image, 2, name, 0, clusters[0], size);
     for (unsigned i = 0; i < count; i++) {
@@ -199,7 +209,8 @@ static void open_fails(const char *path, int error, const char *word)
     reason[0] = 0;
     int result = file_open(path, &file, reason, sizeof(reason));
     if (result != error || !strstr(reason, word))
-        fail_msg("%s: error %d, wanted %d; \"%s\", wanted \"%s\"", path, result, error, reason, word);
+        fail_msg("%s: error %d, wanted %d; \"%s\", wanted \"%s\"", path, result, error, reason,
+                 word);
     assert_null(file);
 }
 
@@ -231,7 +242,8 @@ static void list_fails(const char *path, int error, const char *word)
     reason[0] = 0;
     int result = directory_list(path, names_add, &names, reason, sizeof(reason));
     if (result != error || !strstr(reason, word))
-        fail_msg("%s: error %d, wanted %d; \"%s\", wanted \"%s\"", path, result, error, reason, word);
+        fail_msg("%s: error %d, wanted %d; \"%s\", wanted \"%s\"", path, result, error, reason,
+                 word);
 }
 
 /* ---- the boot sector ------------------------------------------------------------------------------------------- */
@@ -322,7 +334,8 @@ static void test_sector_and_cluster_sizes(void **state)
             assert_int_equal(file->extent_count, 2);
             assert_int_equal(file->extents[0].size_bytes, 3 * cluster_bytes(&image));
             assert_int_equal(file->extents[0].disk_offset, cluster_at(&image, 5) - memory);
-            assert_int_equal(file->extents[1].size_bytes, 512); /* the one block that its last byte needs */
+            assert_int_equal(file->extents[1].size_bytes,
+                             512); /* the one block that its last byte needs */
             uint8_t *copy = malloc(size);
             assert_int_equal(file_read(file, 0, copy, size, reason, sizeof(reason)), 0);
             for (uint32_t b = 0; b < size; b++)
@@ -380,8 +393,8 @@ static void test_damaged_chains(void **state)
         uint32_t cluster, value; /* one entry of the FAT that is wrong */
         const char *word;
     } cases[] = {
-        {5, 5, "it loops"},                        /* onto itself */
-        {8, 5, "it loops"},                        /* back to the start */
+        {5, 5, "it loops"}, /* onto itself */
+        {8, 5, "it loops"}, /* back to the start */
         {7, 6, "it loops"},
         {6, 0, "the cluster after 6 is free"},
         {6, 0x0ffffff7, "is marked bad"},
@@ -390,7 +403,7 @@ static void test_damaged_chains(void **state)
         {6, 0x0ffffff0, "outside the file system"},
         {6, 100000, "outside the file system"},
         {6, 0x0ffffff8, "chain ends after 1024"},
-        {5, 0xffffffff, "chain ends after 512"},   /* the upper four bits do not count */
+        {5, 0xffffffff, "chain ends after 512"}, /* the upper four bits do not count */
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         struct image image = image_make(512, 1);
@@ -543,7 +556,9 @@ static void test_short_names(void **state)
     short_put(&image, 2, "SUB     DIR", 0x10, 2, 77);
     struct volume *volume = mount(&image);
     assert_string_equal(volume->label, "MODELS");
-    list_expect("mem0:/", "README.TXT|lower.txt|base.TXT|\xcf\x83UBER|M\xc3\x9cLLER|A_B_C_D_|HIDDEN|SUB.DIR/|");
+    list_expect(
+        "mem0:/",
+        "README.TXT|lower.txt|base.TXT|\xcf\x83UBER|M\xc3\x9cLLER|A_B_C_D_|HIDDEN|SUB.DIR/|");
     file_close(open_ok("mem0:/readme.txt"));
     file_close(open_ok("mem0:/Lower.TXT"));
     file_close(open_ok("mem0:/m\xc3\xbcller"));
@@ -580,7 +595,8 @@ static void test_long_names(void **state)
         strncat(all, &(const char){(char)longest[i]}, 1);
         strncat(path, &(const char){(char)(longest[i] - 32)}, 1);
     }
-    strcat(all, "|a\xef\xbf\xbd" "b\xef\xbf\xbd\xf0\x9f\x98\x80|\xce\xb1\xcf\x83\xd0\x96\xc4\x8d|");
+    strcat(all, "|a\xef\xbf\xbd"
+                "b\xef\xbf\xbd\xf0\x9f\x98\x80|\xce\xb1\xcf\x83\xd0\x96\xc4\x8d|");
     list_expect("mem0:/", all);
     file_close(open_ok(path));
     file_close(open_ok("mem0:/a LONG Name.SafeTensors"));
@@ -595,7 +611,8 @@ static void test_orphaned_long_names(void **state)
     (void)state;
     for (unsigned damage = 0; damage < 12; damage++) {
         struct image image = image_make(512, 4);
-        uint8_t *first = long_put_ascii(&image, 2, "a long name of thirty characters", "SHORT      "); /* 3 entries */
+        uint8_t *first = long_put_ascii(&image, 2, "a long name of thirty characters",
+                                        "SHORT      "); /* 3 entries */
         if (damage == 8)
             short_put(&image, 2, "OTHER      ", 0, 0, 0);
         if (damage == 9)
@@ -676,10 +693,12 @@ static void test_times(void **state)
         unsigned year, month, day, hour, minute, second;
         int64_t unix_seconds;
     } cases[] = {
-        {1980, 1, 1, 0, 0, 0, 315532800},       {2000, 2, 29, 23, 59, 58, 951868798}, {2000, 3, 1, 0, 0, 0, 951868800},
-        {2026, 11, 20, 23, 34, 0, 1795217640},  {2100, 3, 1, 0, 0, 0, 4107542400},   {2107, 12, 31, 23, 59, 58, 4354819198},
-        {2026, 0, 1, 0, 0, 0, 0},               {2026, 13, 1, 0, 0, 0, 0},           {2026, 1, 0, 0, 0, 0, 0},
-        {2026, 1, 1, 24, 0, 0, 0},              {2026, 1, 1, 0, 60, 0, 0},           {2026, 1, 1, 0, 0, 62, 0},
+        {1980, 1, 1, 0, 0, 0, 315532800},  {2000, 2, 29, 23, 59, 58, 951868798},
+        {2000, 3, 1, 0, 0, 0, 951868800},  {2026, 11, 20, 23, 34, 0, 1795217640},
+        {2100, 3, 1, 0, 0, 0, 4107542400}, {2107, 12, 31, 23, 59, 58, 4354819198},
+        {2026, 0, 1, 0, 0, 0, 0},          {2026, 13, 1, 0, 0, 0, 0},
+        {2026, 1, 0, 0, 0, 0, 0},          {2026, 1, 1, 24, 0, 0, 0},
+        {2026, 1, 1, 0, 60, 0, 0},         {2026, 1, 1, 0, 0, 62, 0},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         struct image image = image_make(512, 1);
@@ -804,7 +823,8 @@ static char directory[64];
 
 static void shell(const char *fmt, ...)
 {
-    char command[2048] = "export PATH=$PATH:/sbin:/usr/sbin MTOOLS_SKIP_CHECK=1 LC_ALL=C.UTF-8; cd ";
+    char command[2048] =
+        "export PATH=$PATH:/sbin:/usr/sbin MTOOLS_SKIP_CHECK=1 LC_ALL=C.UTF-8; cd ";
     strcat(strcat(command, directory), " && ");
     va_list args;
     va_start(args, fmt);
@@ -840,14 +860,19 @@ static void real_volume(uint32_t block, unsigned sectors_per_cluster)
 {
     strcpy(directory, "/tmp/ingot-test-fat-XXXXXX");
     assert_non_null(mkdtemp(directory));
-    shell("truncate -s %u fs && mkfs.fat -F 32 -S %u -s %u -n MODELS fs >/dev/null 2>&1", block * sectors_per_cluster * 70000,
-          block, sectors_per_cluster); /* mtools wants the 65525 clusters that FAT32 has by the letter */
-    shell("head -c 3000001 /dev/urandom >a && head -c 70000 /dev/urandom >b && head -c 70001 /dev/urandom >c && : >empty");
+    shell("truncate -s %u fs && mkfs.fat -F 32 -S %u -s %u -n MODELS fs >/dev/null 2>&1",
+          block * sectors_per_cluster * 70000, block,
+          sectors_per_cluster); /* mtools wants the 65525 clusters that FAT32 has by the letter */
+    shell("head -c 3000001 /dev/urandom >a && head -c 70000 /dev/urandom >b && head -c 70001 "
+          "/dev/urandom >c && : >empty");
     /* b and c fill the holes that removing every other small file leaves: fragments. */
-    shell("for i in 1 2 3 4 5 6 7 8 9; do head -c 9000 /dev/zero >gap$i; done; mcopy -i fs gap? ::/ && mdel -i fs ::/gap2 ::/gap4 ::/gap6 ::/gap8");
-    shell("mmd -i fs '::/Some Directory' '::/Some Directory/n\xc3\xa4" "chste' && mcopy -i fs a '::/Some Directory/n\xc3\xa4"
+    shell("for i in 1 2 3 4 5 6 7 8 9; do head -c 9000 /dev/zero >gap$i; done; mcopy -i fs gap? "
+          "::/ && mdel -i fs ::/gap2 ::/gap4 ::/gap6 ::/gap8");
+    shell("mmd -i fs '::/Some Directory' '::/Some Directory/n\xc3\xa4"
+          "chste' && mcopy -i fs a '::/Some Directory/n\xc3\xa4"
           "chste/Llama 3.1 8B Instruct.safetensors'");
-    shell("mcopy -i fs b ::/b.bin && mcopy -i fs c '::/Some Directory/c' && mcopy -i fs empty ::/EMPTY");
+    shell("mcopy -i fs b ::/b.bin && mcopy -i fs c '::/Some Directory/c' && mcopy -i fs empty "
+          "::/EMPTY");
     char path[128];
     snprintf(path, sizeof(path), "%s/fs", directory);
     struct disk *disk;
@@ -856,8 +881,11 @@ static void real_volume(uint32_t block, unsigned sectors_per_cluster)
     assert_int_equal(volume_scan(), 1);
     assert_string_equal(volume_get(0)->problem, "");
     assert_string_equal(volume_get(0)->label, "MODELS");
-    list_expect("img0:/some directory", "n\xc3\xa4" "chste/|c|");
-    compare_with_host("img0:/SOME directory/N\xc3\x84" "CHSTE/llama 3.1 8b instruct.SAFETENSORS", "a");
+    list_expect("img0:/some directory", "n\xc3\xa4"
+                                        "chste/|c|");
+    compare_with_host("img0:/SOME directory/N\xc3\x84"
+                      "CHSTE/llama 3.1 8b instruct.SAFETENSORS",
+                      "a");
     compare_with_host("img0:/b.bin", "b");
     compare_with_host("img0:/Some Directory/c", "c");
     compare_with_host("img0:/empty", "empty");
@@ -890,7 +918,9 @@ static void test_fat12_and_fat16(void **state)
         assert_int_equal(disk_add(disk), 0);
         assert_int_equal(volume_scan(), 1);
         assert_null(volume_get(0)->fat);
-        assert_string_equal(volume_get(0)->problem, "FAT12 and FAT16 are not supported: format it as FAT32 (mkfs.fat -F 32)");
+        assert_string_equal(
+            volume_get(0)->problem,
+            "FAT12 and FAT16 are not supported: format it as FAT32 (mkfs.fat -F 32)");
         disk_remove(disk);
         assert_int_equal(volume_scan(), 0);
         disk_file_destroy(disk);
@@ -907,14 +937,16 @@ static void large_file_write(const char *path, size_t offset)
     assert_non_null(stream);
     assert_int_equal(fseek(stream, (long)offset, SEEK_SET), 0);
     assert_int_equal(fread(boot, 1, 512, stream), 512);
-    uint32_t reserved = boot[14] | (uint32_t)boot[15] << 8, fat = boot[36] | (uint32_t)boot[37] << 8;
+    uint32_t reserved = boot[14] | (uint32_t)boot[15] << 8,
+             fat = boot[36] | (uint32_t)boot[37] << 8;
     for (uint32_t i = 0; i < 1048576; i++)
         chain[i] = i + 1 < 1048576 ? 3 + i + 1 : 0x0fffffff;
     put(entry + 26, 3, 2);
     put(entry + 28, UINT32_MAX, 4);
     assert_int_equal(fseek(stream, (long)(offset + reserved * 512 + 3 * 4), SEEK_SET), 0);
     assert_int_equal(fwrite(chain, 4, 1048576, stream), 1048576);
-    assert_int_equal(fseek(stream, (long)(offset + (reserved + 2 * (size_t)fat) * 512), SEEK_SET), 0);
+    assert_int_equal(fseek(stream, (long)(offset + (reserved + 2 * (size_t)fat) * 512), SEEK_SET),
+                     0);
     assert_int_equal(fwrite(entry, 1, 32, stream), 32);
     assert_int_equal(fclose(stream), 0);
 }
@@ -925,7 +957,8 @@ static void test_largest_file_on_a_partition(void **state)
     (void)state;
     strcpy(directory, "/tmp/ingot-test-fat-XXXXXX");
     assert_non_null(mkdtemp(directory));
-    shell("truncate -s 6G disk && printf 'label: gpt\\nsize=5GiB, name=\"big models\"\\nsize=1MiB\\n' | sfdisk -q disk");
+    shell("truncate -s 6G disk && printf 'label: gpt\\nsize=5GiB, name=\"big "
+          "models\"\\nsize=1MiB\\n' | sfdisk -q disk");
     shell("mkfs.fat -F 32 -s 8 --offset 2048 disk 5242880 >/dev/null 2>&1");
     char path[128];
     snprintf(path, sizeof(path), "%s/disk", directory);
@@ -943,7 +976,8 @@ static void test_largest_file_on_a_partition(void **state)
     assert_int_equal(file->info.size_bytes, 4294967295u);
     assert_int_equal(file->extent_count, 1);
     assert_int_equal(file->extents[0].size_bytes, 4294967296u);
-    assert_true(disk_memory_transfers(disk) - before < 80); /* 1,048,576 entries of 4 bytes, 64 KiB at a time */
+    assert_true(disk_memory_transfers(disk) - before <
+                80); /* 1,048,576 entries of 4 bytes, 64 KiB at a time */
     file_close(file);
     disk_remove(disk);
     assert_int_equal(volume_scan(), 0);

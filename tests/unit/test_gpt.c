@@ -45,12 +45,16 @@ struct image {
 /* Recompute both sums of one header. */
 static void seal(uint8_t *header, const uint8_t *entries)
 {
-    put(header + 88, crc32_slow(entries, (size_t)(header[80] | header[81] << 8) * (header[84] | header[85] << 8)), 4);
+    put(header + 88,
+        crc32_slow(entries,
+                   (size_t)(header[80] | header[81] << 8) * (header[84] | header[85] << 8)),
+        4);
     put(header + 16, 0, 4);
     put(header + 16, crc32_slow(header, header[12] | header[13] << 8), 4);
 }
 
-static void header_write(const struct image *image, uint8_t *header, uint64_t own, uint64_t other, uint64_t entries)
+static void header_write(const struct image *image, uint8_t *header, uint64_t own, uint64_t other,
+                         uint64_t entries)
 {
     memcpy(header, "EFI PART", 8);
     put(header + 8, 0x00010000, 4);
@@ -64,7 +68,8 @@ static void header_write(const struct image *image, uint8_t *header, uint64_t ow
     put(header + 84, ENTRY_BYTES, 4);
 }
 
-static void entry_write(uint8_t *entries, unsigned number, uint64_t first, uint64_t last, const char *name)
+static void entry_write(uint8_t *entries, unsigned number, uint64_t first, uint64_t last,
+                        const char *name)
 {
     uint8_t *entry = entries + (number - 1) * ENTRY_BYTES;
     memset(entry, 0, ENTRY_BYTES);
@@ -87,7 +92,8 @@ static void image_seal(struct image *image)
 static struct image image_make(uint32_t block)
 {
     memset(memory, 0, sizeof(memory));
-    struct image image = {.block = block, .blocks = BLOCKS, .entry_blocks = ENTRIES * ENTRY_BYTES / block};
+    struct image image = {
+        .block = block, .blocks = BLOCKS, .entry_blocks = ENTRIES * ENTRY_BYTES / block};
     image.disk = disk_memory_create("mem0", block, memory, (uint64_t)BLOCKS * block);
     assert_non_null(image.disk);
     memory[446 + 4] = 0xee;
@@ -107,12 +113,14 @@ static struct image image_make(uint32_t block)
 }
 
 /* Read, expect a state and a word of the problem ("" for none), and leave the table for more checks. */
-static struct gpt_table table_expect(const struct image *image, enum gpt_state state, const char *word)
+static struct gpt_table table_expect(const struct image *image, enum gpt_state state,
+                                     const char *word)
 {
     struct gpt_table table;
     assert_int_equal(gpt_read(image->disk, &table), 0);
     if (table.state != state || !strstr(table.problem, word) || (!word[0] && table.problem[0]))
-        fail_msg("state %d, wanted %d; problem \"%s\", wanted \"%s\"", table.state, state, table.problem, word);
+        fail_msg("state %d, wanted %d; problem \"%s\", wanted \"%s\"", table.state, state,
+                 table.problem, word);
     return table;
 }
 
@@ -194,8 +202,16 @@ static void test_entry_sizes_and_counts(void **state)
     (void)state;
     static const struct {
         uint32_t count, size;
-    } cases[] = {{0, 128}, {128, 0}, {128, 64}, {128, 192}, {128, 129}, {UINT32_MAX, 128}, {UINT32_MAX, UINT32_MAX},
-                 {1, 1u << 31}, {8193, 128}, {2, 1u << 20}};
+    } cases[] = {{0, 128},
+                 {128, 0},
+                 {128, 64},
+                 {128, 192},
+                 {128, 129},
+                 {UINT32_MAX, 128},
+                 {UINT32_MAX, UINT32_MAX},
+                 {1, 1u << 31},
+                 {8193, 128},
+                 {2, 1u << 20}};
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         struct image image = image_make(512);
         put(image.primary + 80, cases[i].count, 4);
@@ -364,7 +380,8 @@ static void test_disk_smaller_than_its_table(void **state)
     struct gpt_table table = table_expect(&image, GPT_PRIMARY, "");
     assert_string_equal(table.partitions[0].problem, "");
     assert_string_equal(table.partitions[2].problem,
-                        "ends at block 2014 but the disk has 1500 blocks: it is smaller than its partition table says");
+                        "ends at block 2014 but the disk has 1500 blocks: it is smaller than its "
+                        "partition table says");
     gpt_free(&table);
     disk_memory_destroy(image.disk);
 
@@ -382,8 +399,8 @@ static void test_names(void **state)
     } cases[] = {
         {{'a', 0, 'b'}, "a"},
         {{0xe4, 0x20ac, 0xd83d, 0xde00}, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
-        {{0xd83d, 'x'}, "\xef\xbf\xbdx"},      /* unpaired, high */
-        {{0xde00, 'x'}, "\xef\xbf\xbdx"},      /* unpaired, low */
+        {{0xd83d, 'x'}, "\xef\xbf\xbdx"}, /* unpaired, high */
+        {{0xde00, 'x'}, "\xef\xbf\xbdx"}, /* unpaired, low */
         {{0xde00, 0xd83d}, "\xef\xbf\xbd\xef\xbf\xbd"},
         {{'\n', 0x1b, 0x7f}, "???"},
     };
@@ -413,8 +430,10 @@ static void test_table_of_another_tool(void **state)
     char path[] = "/tmp/ingot-test-gpt-XXXXXX", command[256], reason[160] = "";
     assert_true(mkstemp(path) >= 0);
     snprintf(command, sizeof(command),
-             "PATH=$PATH:/sbin:/usr/sbin; truncate -s 64M %s && printf 'label: gpt\\nsize=8MiB, name=\"models\"\\nsize=1MiB\\n' "
-             "| sfdisk -q %s", path, path);
+             "PATH=$PATH:/sbin:/usr/sbin; truncate -s 64M %s && printf 'label: gpt\\nsize=8MiB, "
+             "name=\"models\"\\nsize=1MiB\\n' "
+             "| sfdisk -q %s",
+             path, path);
     assert_int_equal(system(command), 0);
     struct disk *disk;
     assert_int_equal(disk_file_create("img0", 512, path, &disk, reason, sizeof(reason)), 0);

@@ -18,7 +18,8 @@
 struct blob {
     uint8_t *bytes;
     size_t size, capacity;
-    uint64_t claimed; /* size said to the parser when it is not size: reading there is a failure of the test */
+    uint64_t
+        claimed; /* size said to the parser when it is not size: reading there is a failure of the test */
     int read_error;
 };
 
@@ -61,7 +62,8 @@ static char reason[160];
 static int parse(struct blob *blob, struct weights **out)
 {
     memset(reason, 'x', sizeof(reason));
-    int error = weights_parse(blob_read, blob, blob->claimed ? blob->claimed : blob->size, out, reason, sizeof(reason));
+    int error = weights_parse(blob_read, blob, blob->claimed ? blob->claimed : blob->size, out,
+                              reason, sizeof(reason));
     assert_int_equal(error == 0, *out != NULL);
     assert_true(memchr(reason, 0, sizeof(reason)) != NULL);
     return error;
@@ -115,7 +117,7 @@ static void test_type_table(void **state)
             assert_string_not_equal(info->name, weights_type_info(j)->name);
     }
     assert_null(weights_type_info(WEIGHTS_TYPE_COUNT));
-    assert_null(weights_type_info((enum weights_type)-1));
+    assert_null(weights_type_info((enum weights_type) - 1));
 }
 
 /* Every dtype with its size in bits (safetensors' Dtype::bitsize()), eight elements each. */
@@ -127,17 +129,34 @@ static void test_safetensors_types(void **state)
         unsigned bits;
         enum weights_type type;
     } types[] = {
-        {"BOOL", 8, WEIGHTS_BOOL}, {"F4", 4, WEIGHTS_F4}, {"F6_E2M3", 6, WEIGHTS_F6_E2M3}, {"F6_E3M2", 6, WEIGHTS_F6_E3M2},
-        {"U8", 8, WEIGHTS_U8}, {"I8", 8, WEIGHTS_I8}, {"F8_E5M2", 8, WEIGHTS_F8_E5M2}, {"F8_E4M3", 8, WEIGHTS_F8_E4M3},
-        {"F8_E8M0", 8, WEIGHTS_F8_E8M0}, {"F8_E4M3FNUZ", 8, WEIGHTS_F8_E4M3FNUZ}, {"F8_E5M2FNUZ", 8, WEIGHTS_F8_E5M2FNUZ},
-        {"I16", 16, WEIGHTS_I16}, {"U16", 16, WEIGHTS_U16}, {"F16", 16, WEIGHTS_F16}, {"BF16", 16, WEIGHTS_BF16},
-        {"I32", 32, WEIGHTS_I32}, {"U32", 32, WEIGHTS_U32}, {"F32", 32, WEIGHTS_F32}, {"C64", 64, WEIGHTS_C64},
-        {"F64", 64, WEIGHTS_F64}, {"I64", 64, WEIGHTS_I64}, {"U64", 64, WEIGHTS_U64},
+        {"BOOL", 8, WEIGHTS_BOOL},
+        {"F4", 4, WEIGHTS_F4},
+        {"F6_E2M3", 6, WEIGHTS_F6_E2M3},
+        {"F6_E3M2", 6, WEIGHTS_F6_E3M2},
+        {"U8", 8, WEIGHTS_U8},
+        {"I8", 8, WEIGHTS_I8},
+        {"F8_E5M2", 8, WEIGHTS_F8_E5M2},
+        {"F8_E4M3", 8, WEIGHTS_F8_E4M3},
+        {"F8_E8M0", 8, WEIGHTS_F8_E8M0},
+        {"F8_E4M3FNUZ", 8, WEIGHTS_F8_E4M3FNUZ},
+        {"F8_E5M2FNUZ", 8, WEIGHTS_F8_E5M2FNUZ},
+        {"I16", 16, WEIGHTS_I16},
+        {"U16", 16, WEIGHTS_U16},
+        {"F16", 16, WEIGHTS_F16},
+        {"BF16", 16, WEIGHTS_BF16},
+        {"I32", 32, WEIGHTS_I32},
+        {"U32", 32, WEIGHTS_U32},
+        {"F32", 32, WEIGHTS_F32},
+        {"C64", 64, WEIGHTS_C64},
+        {"F64", 64, WEIGHTS_F64},
+        {"I64", 64, WEIGHTS_I64},
+        {"U64", 64, WEIGHTS_U64},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(types); i++) {
         char header[200];
-        snprintf(header, sizeof(header), "{\"t\":{\"dtype\":\"%s\",\"shape\":[2,4],\"data_offsets\":[0,%u]}}", types[i].name,
-                 types[i].bits);
+        snprintf(header, sizeof(header),
+                 "{\"t\":{\"dtype\":\"%s\",\"shape\":[2,4],\"data_offsets\":[0,%u]}}",
+                 types[i].name, types[i].bits);
         struct blob blob = safetensors(header, types[i].bits);
         struct weights *weights = parse_ok(&blob);
         assert_int_equal(weights->tensors[0].type, types[i].type);
@@ -145,7 +164,8 @@ static void test_safetensors_types(void **state)
         done(&blob, weights);
     }
     /* The types of ggml are no dtypes. */
-    struct blob blob = safetensors("{\"t\":{\"dtype\":\"Q4_0\",\"shape\":[32],\"data_offsets\":[0,18]}}", 18);
+    struct blob blob =
+        safetensors("{\"t\":{\"dtype\":\"Q4_0\",\"shape\":[32],\"data_offsets\":[0,18]}}", 18);
     parse_fails(&blob, -ENOTSUP, "dtype \"Q4_0\", which is not known");
     blob = safetensors("{\"t\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
     parse_fails(&blob, -ENOTSUP, "not known");
@@ -156,16 +176,20 @@ static void test_safetensors_types(void **state)
 static void test_safetensors_good(void **state)
 {
     (void)state;
-    struct blob blob = safetensors(" {\"__metadata__\":{\"format\":\"pt\",\"say\":\"a \\\"b\\\" \\u00e4\\n\"},"
-                                   "\"b\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[4,16]},"
-                                   "\"empty\":{\"shape\":[0,7],\"dtype\":\"F64\",\"data_offsets\":[4,4]},"
-                                   "\"a \\u00e4\":{\"data_offsets\":[0,4],\"dtype\":\"F32\",\"shape\":[],\"more\":[1,{}]}} \r\n\t", 16);
+    struct blob blob = safetensors(
+        " {\"__metadata__\":{\"format\":\"pt\",\"say\":\"a \\\"b\\\" \\u00e4\\n\"},"
+        "\"b\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[4,16]},"
+        "\"empty\":{\"shape\":[0,7],\"dtype\":\"F64\",\"data_offsets\":[4,4]},"
+        "\"a \\u00e4\":{\"data_offsets\":[0,4],\"dtype\":\"F32\",\"shape\":[],\"more\":[1,{}]}} "
+        "\r\n\t",
+        16);
     struct weights *weights = parse_ok(&blob);
     assert_int_equal(weights->format, WEIGHTS_SAFETENSORS);
     assert_int_equal(weights->tensor_count, 3);
     assert_int_equal(weights->data_offset, blob.size - 16);
     assert_int_equal(weights->file_bytes, blob.size);
-    const struct tensor *scalar = &weights->tensors[0], *empty = &weights->tensors[1], *b = &weights->tensors[2];
+    const struct tensor *scalar = &weights->tensors[0], *empty = &weights->tensors[1],
+                        *b = &weights->tensors[2];
     assert_string_equal(scalar->name, "a \xc3\xa4");
     assert_int_equal(scalar->dimension_count, 0);
     assert_int_equal(scalar->element_count, 1);
@@ -218,39 +242,67 @@ static void test_safetensors_lies(void **state)
         {T("\"shape\":[1],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "has no dtype"},
         {T("\"dtype\":\"F32\",\"data_offsets\":[0,4]"), 4, -EUCLEAN, "has no shape"},
         {T("\"dtype\":\"F32\",\"shape\":[1]"), 4, -EUCLEAN, "has no data_offsets"},
-        {T("\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "has dtype twice"},
-        {T("\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "dtype is not a string"},
+        {T("\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "has dtype twice"},
+        {T("\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "dtype is not a string"},
         {T("\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]"), 4, -ENOTSUP, "dtype \"F31\""},
-        {T("\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]"), 4, -EUCLEAN, "shape is not an array"},
-        {T("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "dimension 0 of its shape"},
-        {T("\"dtype\":\"F32\",\"shape\":[1,1.0],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "dimension 1 of its shape"},
-        {T("\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "dimension 0"},
-        {T("\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "dimension 0"},
-        {T("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4, -ENOTSUP, "has 9 dimensions"},
-        {T("\"dtype\":\"F32\",\"shape\":[2,18446744073709551614],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "more elements"},
-        {T("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,0],\"data_offsets\":[0,0]"), 0, -EUCLEAN, "more elements"},
-        {T("\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "more elements"},
-        {T("\"dtype\":\"U8\",\"shape\":[2305843009213693952],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "more elements"},
-        {T("\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]"), 2, -EUCLEAN, "do not end at a byte"},
-        {T("\"dtype\":\"F6_E2M3\",\"shape\":[2],\"data_offsets\":[0,2]"), 2, -EUCLEAN, "do not end at a byte"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":4"), 4, -EUCLEAN, "not two whole numbers"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]"), 4, -EUCLEAN, "not two whole numbers"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]"), 4, -EUCLEAN, "not two whole numbers"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]"), 4, -EUCLEAN, "not two whole numbers"},
+        {T("\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "shape is not an array"},
+        {T("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "dimension 0 of its shape"},
+        {T("\"dtype\":\"F32\",\"shape\":[1,1.0],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "dimension 1 of its shape"},
+        {T("\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]"), 4,
+         -EUCLEAN, "dimension 0"},
+        {T("\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "dimension 0"},
+        {T("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4, -ENOTSUP,
+         "has 9 dimensions"},
+        {T("\"dtype\":\"F32\",\"shape\":[2,18446744073709551614],\"data_offsets\":[0,4]"), 4,
+         -EUCLEAN, "more elements"},
+        {T("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,0],\"data_offsets\":[0,0]"), 0,
+         -EUCLEAN, "more elements"},
+        {T("\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "more elements"},
+        {T("\"dtype\":\"U8\",\"shape\":[2305843009213693952],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "more elements"},
+        {T("\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]"), 2, -EUCLEAN,
+         "do not end at a byte"},
+        {T("\"dtype\":\"F6_E2M3\",\"shape\":[2],\"data_offsets\":[0,2]"), 2, -EUCLEAN,
+         "do not end at a byte"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":4"), 4, -EUCLEAN,
+         "not two whole numbers"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]"), 4, -EUCLEAN,
+         "not two whole numbers"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]"), 4, -EUCLEAN,
+         "not two whole numbers"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]"), 4, -EUCLEAN,
+         "not two whole numbers"},
         {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]"), 4, -EUCLEAN, "do not fit"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]"), 4, -EUCLEAN, "do not fit in the file's 4 bytes"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[18446744073709551612,18446744073709551615]"), 4, -EUCLEAN,
-         "do not fit"},
-        {T("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]"), 4, -EUCLEAN, "come to 8 bytes, its data_offsets to 4"},
-        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 5, -EUCLEAN, "1 bytes at the end"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]"), 4, -EUCLEAN,
+         "do not fit in the file's 4 bytes"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[18446744073709551612,"
+           "18446744073709551615]"),
+         4, -EUCLEAN, "do not fit"},
+        {T("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]"), 4, -EUCLEAN,
+         "come to 8 bytes, its data_offsets to 4"},
+        {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 5, -EUCLEAN,
+         "1 bytes at the end"},
         {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]"), 8, -EUCLEAN, "leaves a hole"},
         {"{}", 1, -EUCLEAN, "1 bytes at the end of the file belong to no tensor"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[4,8]}}", 8, -EUCLEAN, "\"b\" overlaps the one before it: it begins at byte 4 of the data, 8 was"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[8,12]}}", 12, -EUCLEAN, "\"b\" leaves a hole"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[4,8]}}", 8, -EUCLEAN, "two tensors have the name \"a\""},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\","
+         "\"shape\":[1],"
+         "\"data_offsets\":[4,8]}}",
+         8, -EUCLEAN, "\"b\" overlaps the one before it: it begins at byte 4 of the data, 8 was"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\","
+         "\"shape\":[1],"
+         "\"data_offsets\":[8,12]}}",
+         12, -EUCLEAN, "\"b\" leaves a hole"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\","
+         "\"shape\":[1],"
+         "\"data_offsets\":[4,8]}}",
+         8, -EUCLEAN, "two tensors have the name \"a\""},
         {"{\"__metadata__\":[]}", 0, -EUCLEAN, "__metadata__ is not an object"},
         {"{\"__metadata__\":{\"a\":1}}", 0, -EUCLEAN, "value of \"a\" is not a string"},
         {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, -EUCLEAN, "the key \"a\" twice"},
@@ -350,8 +402,8 @@ static void add_key(struct blob *blob, const char *key, uint32_t type)
     add_uint(blob, type, 4);
 }
 
-static void add_tensor(struct blob *blob, const char *name, uint32_t dimensions, uint64_t innermost, uint64_t outer, uint32_t type,
-                       uint64_t offset)
+static void add_tensor(struct blob *blob, const char *name, uint32_t dimensions, uint64_t innermost,
+                       uint64_t outer, uint32_t type, uint64_t offset)
 {
     add_string(blob, name);
     add_uint(blob, dimensions, 4);
@@ -374,16 +426,24 @@ static void test_gguf_types(void **state)
         uint32_t id, elements, bytes;
         enum weights_type type;
     } types[] = {
-        {0, 1, 4, WEIGHTS_F32}, {1, 1, 2, WEIGHTS_F16}, {2, 32, 18, WEIGHTS_Q4_0}, {3, 32, 20, WEIGHTS_Q4_1},
-        {6, 32, 22, WEIGHTS_Q5_0}, {7, 32, 24, WEIGHTS_Q5_1}, {8, 32, 34, WEIGHTS_Q8_0}, {9, 32, 36, WEIGHTS_Q8_1},
-        {10, 256, 84, WEIGHTS_Q2_K}, {11, 256, 110, WEIGHTS_Q3_K}, {12, 256, 144, WEIGHTS_Q4_K}, {13, 256, 176, WEIGHTS_Q5_K},
-        {14, 256, 210, WEIGHTS_Q6_K}, {15, 256, 292, WEIGHTS_Q8_K}, {16, 256, 66, WEIGHTS_IQ2_XXS},
-        {17, 256, 74, WEIGHTS_IQ2_XS}, {18, 256, 98, WEIGHTS_IQ3_XXS}, {19, 256, 50, WEIGHTS_IQ1_S},
-        {20, 32, 18, WEIGHTS_IQ4_NL}, {21, 256, 110, WEIGHTS_IQ3_S}, {22, 256, 82, WEIGHTS_IQ2_S},
-        {23, 256, 136, WEIGHTS_IQ4_XS}, {24, 1, 1, WEIGHTS_I8}, {25, 1, 2, WEIGHTS_I16}, {26, 1, 4, WEIGHTS_I32},
-        {27, 1, 8, WEIGHTS_I64}, {28, 1, 8, WEIGHTS_F64}, {29, 256, 56, WEIGHTS_IQ1_M}, {30, 1, 2, WEIGHTS_BF16},
-        {34, 256, 54, WEIGHTS_TQ1_0}, {35, 256, 66, WEIGHTS_TQ2_0}, {39, 32, 17, WEIGHTS_MXFP4}, {40, 64, 36, WEIGHTS_NVFP4},
-        {41, 128, 18, WEIGHTS_Q1_0}, {42, 64, 18, WEIGHTS_Q2_0},
+        {0, 1, 4, WEIGHTS_F32},         {1, 1, 2, WEIGHTS_F16},
+        {2, 32, 18, WEIGHTS_Q4_0},      {3, 32, 20, WEIGHTS_Q4_1},
+        {6, 32, 22, WEIGHTS_Q5_0},      {7, 32, 24, WEIGHTS_Q5_1},
+        {8, 32, 34, WEIGHTS_Q8_0},      {9, 32, 36, WEIGHTS_Q8_1},
+        {10, 256, 84, WEIGHTS_Q2_K},    {11, 256, 110, WEIGHTS_Q3_K},
+        {12, 256, 144, WEIGHTS_Q4_K},   {13, 256, 176, WEIGHTS_Q5_K},
+        {14, 256, 210, WEIGHTS_Q6_K},   {15, 256, 292, WEIGHTS_Q8_K},
+        {16, 256, 66, WEIGHTS_IQ2_XXS}, {17, 256, 74, WEIGHTS_IQ2_XS},
+        {18, 256, 98, WEIGHTS_IQ3_XXS}, {19, 256, 50, WEIGHTS_IQ1_S},
+        {20, 32, 18, WEIGHTS_IQ4_NL},   {21, 256, 110, WEIGHTS_IQ3_S},
+        {22, 256, 82, WEIGHTS_IQ2_S},   {23, 256, 136, WEIGHTS_IQ4_XS},
+        {24, 1, 1, WEIGHTS_I8},         {25, 1, 2, WEIGHTS_I16},
+        {26, 1, 4, WEIGHTS_I32},        {27, 1, 8, WEIGHTS_I64},
+        {28, 1, 8, WEIGHTS_F64},        {29, 256, 56, WEIGHTS_IQ1_M},
+        {30, 1, 2, WEIGHTS_BF16},       {34, 256, 54, WEIGHTS_TQ1_0},
+        {35, 256, 66, WEIGHTS_TQ2_0},   {39, 32, 17, WEIGHTS_MXFP4},
+        {40, 64, 36, WEIGHTS_NVFP4},    {41, 128, 18, WEIGHTS_Q1_0},
+        {42, 64, 18, WEIGHTS_Q2_0},
     };
     unsigned next = 0;
     for (uint32_t id = 0; id < 100; id++) {
@@ -399,9 +459,11 @@ static void test_gguf_types(void **state)
         }
         struct weights *weights = parse_ok(&blob);
         assert_int_equal(weights->tensors[0].type, types[next].type);
-        assert_int_equal(weights->tensors[0].size_bytes, 3 * 256 / types[next].elements * types[next].bytes);
+        assert_int_equal(weights->tensors[0].size_bytes,
+                         3 * 256 / types[next].elements * types[next].bytes);
         done(&blob, weights);
-        if (types[next].elements > 1) { /* rows that are no whole blocks, though the whole tensor would be */
+        if (types[next].elements >
+            1) { /* rows that are no whole blocks, though the whole tensor would be */
             blob = gguf(3, 1, 0);
             add_tensor(&blob, "t", 2, types[next].elements / 2, 2, id, 0);
             add_data(&blob, 32, 1000);
@@ -430,7 +492,8 @@ static void test_gguf_good(void **state)
         add_key(&blob, "f32", F32), add_uint(&blob, 0x3dcccccd, 4);
         add_key(&blob, "f64", F64), add_uint(&blob, 0x7ff0000000000000, 8);
         add_key(&blob, "bool", BOOL), add_uint(&blob, 1, 1);
-        add_key(&blob, "short", ARRAY), add_uint(&blob, I32, 4), add_uint(&blob, 2, 8), add_uint(&blob, 1, 4), add_uint(&blob, 2, 4);
+        add_key(&blob, "short", ARRAY), add_uint(&blob, I32, 4), add_uint(&blob, 2, 8),
+            add_uint(&blob, 1, 4), add_uint(&blob, 2, 4);
         add_key(&blob, "tokens", ARRAY), add_uint(&blob, STRING, 4), add_uint(&blob, 20, 8);
         for (unsigned i = 0; i < 20; i++)
             add_string(&blob, "<s>");
@@ -440,17 +503,20 @@ static void test_gguf_good(void **state)
         add_key(&blob, "general.alignment", U32), add_uint(&blob, 64, 4);
 
         add_tensor(&blob, "late", 1, 4, 0, 0, 128);
-        add_tensor(&blob, "first", 4, 32, 2, 2, 0); /* 32 x 2 x 2 x 2 of Q4_0: 8 blocks of 18 bytes, shape reversed */
+        add_tensor(&blob, "first", 4, 32, 2, 2,
+                   0); /* 32 x 2 x 2 x 2 of Q4_0: 8 blocks of 18 bytes, shape reversed */
         add_tensor(&blob, "scalar", 0, 0, 0, 24, 192);
         size_t header = blob.size;
         add_data(&blob, 64, 193);
-        memset(&blob.bytes[header], 0xaa, (64 - header % 64) % 64); /* what the padding holds does not matter */
+        memset(&blob.bytes[header], 0xaa,
+               (64 - header % 64) % 64); /* what the padding holds does not matter */
         /* "first" would reach into "late": 144 bytes at 0 */
         parse_fails(&blob, -EUCLEAN, "tensors \"first\" and \"late\" overlap");
     }
     struct blob blob = gguf(3, 3, 2);
     add_key(&blob, "general.alignment", U32), add_uint(&blob, 64, 4);
-    add_key(&blob, "nested", ARRAY), add_uint(&blob, ARRAY, 4), add_uint(&blob, 1, 8), add_uint(&blob, U8, 4), add_uint(&blob, 0, 8);
+    add_key(&blob, "nested", ARRAY), add_uint(&blob, ARRAY, 4), add_uint(&blob, 1, 8),
+        add_uint(&blob, U8, 4), add_uint(&blob, 0, 8);
     add_tensor(&blob, "late", 1, 4, 0, 0, 256);
     add_tensor(&blob, "first", 4, 32, 2, 2, 0);
     add_tensor(&blob, "scalar", 0, 0, 0, 24, 320);
@@ -469,7 +535,8 @@ static void test_gguf_good(void **state)
     assert_string_equal(weights->tensors[1].name, "late");
     assert_int_equal(weights->tensors[1].file_offset, weights->data_offset + 256);
     assert_int_equal(weights->tensors[2].element_count, 1);
-    assert_string_equal(weights->metadata[1].value, "{\"array_of\":\"array\",\"count\":1,\"first\":[]}");
+    assert_string_equal(weights->metadata[1].value,
+                        "{\"array_of\":\"array\",\"count\":1,\"first\":[]}");
     done(&blob, weights);
 }
 
@@ -494,7 +561,8 @@ static void test_gguf_metadata(void **state)
     add_key(&blob, "inf", F64), add_uint(&blob, 0xfff0000000000000, 8);
     add_key(&blob, "nan", F32), add_uint(&blob, 0x7fc00000, 4);
     add_key(&blob, "bool", BOOL), add_uint(&blob, 1, 1);
-    add_key(&blob, "short", ARRAY), add_uint(&blob, I32, 4), add_uint(&blob, 2, 8), add_uint(&blob, 1, 4), add_uint(&blob, 2, 4);
+    add_key(&blob, "short", ARRAY), add_uint(&blob, I32, 4), add_uint(&blob, 2, 8),
+        add_uint(&blob, 1, 4), add_uint(&blob, 2, 4);
     add_key(&blob, "long", ARRAY), add_uint(&blob, U16, 4), add_uint(&blob, 70000, 8);
     for (unsigned i = 0; i < 70000; i++)
         add_uint(&blob, i, 2);
@@ -505,17 +573,32 @@ static void test_gguf_metadata(void **state)
     free(longer);
     struct weights *weights = parse_ok(&blob);
     static const char *const values[] = {
-        "\"a \\\"b\\\" \\\\ \\u0001\\n\xef\xbf\xbd\"", "255", "-1", "65535", "-1", "4294967295", "-1", "18446744073709551615",
-        "-9223372036854775808", "0.100000001", "\"-Infinity\"", "\"NaN\"", "true", "[1,2]",
-        "{\"array_of\":\"uint16\",\"count\":70000,\"first\":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]}",
-        "{\"array_of\":\"string\",\"count\":17,\"first\":[\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\","
+        "\"a \\\"b\\\" \\\\ \\u0001\\n\xef\xbf\xbd\"",
+        "255",
+        "-1",
+        "65535",
+        "-1",
+        "4294967295",
+        "-1",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "0.100000001",
+        "\"-Infinity\"",
+        "\"NaN\"",
+        "true",
+        "[1,2]",
+        "{\"array_of\":\"uint16\",\"count\":70000,\"first\":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]"
+        "}",
+        "{\"array_of\":\"string\",\"count\":17,\"first\":[\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\","
+        "\"<s>\",\"<s>\",\"<s>\",\"<s>\","
         "\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\",\"<s>\"]}",
     };
     for (unsigned i = 0; i < ARRAY_COUNT(values); i++)
         assert_string_equal(weights->metadata[i].value, values[i]);
     assert_non_null(strstr(weights->metadata[16].value, "y... (cut, 40000 bytes in all)\""));
     for (unsigned i = 0; i < weights->metadata_count; i++) {
-        yyjson_doc *doc = yyjson_read(weights->metadata[i].value, strlen(weights->metadata[i].value), 0);
+        yyjson_doc *doc =
+            yyjson_read(weights->metadata[i].value, strlen(weights->metadata[i].value), 0);
         assert_non_null(doc);
         yyjson_doc_free(doc);
     }
@@ -577,12 +660,14 @@ static void test_gguf_bad_metadata(void **state)
     blob = gguf(3, 0, 1);
     add_key(&blob, "a", U64), add_uint(&blob, 2, 4);
     parse_fails(&blob, -EUCLEAN, "needs 8 bytes, but the file ends after 4");
-    static const uint64_t counts[] = {1000, UINT64_MAX, UINT64_MAX / 8, UINT64_MAX / 8 + 1, UINT64_C(1) << 61};
+    static const uint64_t counts[] = {1000, UINT64_MAX, UINT64_MAX / 8, UINT64_MAX / 8 + 1,
+                                      UINT64_C(1) << 61};
     static const uint32_t types[] = {U8, U64, STRING, ARRAY};
     for (unsigned i = 0; i < ARRAY_COUNT(counts); i++) {
         for (unsigned t = 0; t < ARRAY_COUNT(types); t++) {
             blob = gguf(3, 0, 1);
-            add_key(&blob, "a", ARRAY), add_uint(&blob, types[t], 4), add_uint(&blob, counts[i], 8), add(&blob, NULL, 200);
+            add_key(&blob, "a", ARRAY), add_uint(&blob, types[t], 4), add_uint(&blob, counts[i], 8),
+                add(&blob, NULL, 200);
             parse_fails(&blob, -EUCLEAN, "but the file ends");
         }
     }
@@ -635,14 +720,16 @@ static void test_gguf_bad_tensors(void **state)
         {1, UINT64_C(1) << 61, 0, 0, 0, -EUCLEAN, "more elements"},
         {1, 16, 0, 0, 1, -EUCLEAN, "not a multiple of the alignment, 32"},
         {1, 16, 0, 0, 64, -EUCLEAN, "go past the end of the file"},
-        {1, 17, 0, 0, 0, -EUCLEAN, "68 bytes at offset 0 go past the end of the file, which has 64"},
+        {1, 17, 0, 0, 0, -EUCLEAN,
+         "68 bytes at offset 0 go past the end of the file, which has 64"},
         {1, 16, 0, 0, UINT64_MAX - 31, -EUCLEAN, "go past the end of the file"},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         struct blob blob = gguf(3, 1, 0);
         uint32_t dimensions = cases[i].dimensions < 10 ? cases[i].dimensions : 0;
         size_t at = blob.size;
-        add_tensor(&blob, "t", dimensions, cases[i].innermost, cases[i].outer, cases[i].type, cases[i].offset);
+        add_tensor(&blob, "t", dimensions, cases[i].innermost, cases[i].outer, cases[i].type,
+                   cases[i].offset);
         for (unsigned b = 0; b < 4; b++)
             blob.bytes[at + 9 + b] = (uint8_t)(cases[i].dimensions >> (8 * b));
         add_data(&blob, 32, 64);
@@ -666,7 +753,8 @@ static void test_cut_anywhere(void **state)
     (void)state;
     struct blob whole = gguf(3, 1, 3);
     add_key(&whole, "general.name", STRING), add_string(&whole, "name");
-    add_key(&whole, "a", ARRAY), add_uint(&whole, STRING, 4), add_uint(&whole, 2, 8), add_string(&whole, "x"), add_string(&whole, "y");
+    add_key(&whole, "a", ARRAY), add_uint(&whole, STRING, 4), add_uint(&whole, 2, 8),
+        add_string(&whole, "x"), add_string(&whole, "y");
     add_key(&whole, "f", F64), add_uint(&whole, 1, 8);
     add_tensor(&whole, "t", 2, 4, 4, 0, 0);
     add_data(&whole, 32, 64);
@@ -695,9 +783,16 @@ static void test_other_formats(void **state)
         const char *head;
         const char *word;
     } cases[] = {
-        {"PK\3\4xxxxxxxx", "PyTorch"},       {"\x80\2}q\1xxxxxxxx", "PyTorch"},   {"lmggxxxxxxxx", "older format"},
-        {"fmggxxxxxxxx", "older format"},    {"tjggxxxxxxxx", "older format"},    {"FUGGxxxxxxxx", "neither"},
-        {"\x7f" "ELFxxxxxxxxxxx", "neither"}, {"", "neither"},
+        {"PK\3\4xxxxxxxx", "PyTorch"},
+        {"\x80\2}q\1xxxxxxxx", "PyTorch"},
+        {"lmggxxxxxxxx", "older format"},
+        {"fmggxxxxxxxx", "older format"},
+        {"tjggxxxxxxxx", "older format"},
+        {"FUGGxxxxxxxx", "neither"},
+        {"\x7f"
+         "ELFxxxxxxxxxxx",
+         "neither"},
+        {"", "neither"},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         struct blob blob = {0};
@@ -734,7 +829,8 @@ static void test_many_tensors(void **state)
 static void test_data_is_not_read(void **state)
 {
     (void)state;
-    struct blob blob = safetensors("{\"t\":{\"dtype\":\"F32\",\"shape\":[1250000000],\"data_offsets\":[0,5000000000]}}", 0);
+    struct blob blob = safetensors(
+        "{\"t\":{\"dtype\":\"F32\",\"shape\":[1250000000],\"data_offsets\":[0,5000000000]}}", 0);
     blob.claimed = blob.size + 5000000000;
     struct weights *weights = parse_ok(&blob);
     assert_int_equal(weights->tensors[0].size_bytes, 5000000000);
@@ -748,8 +844,10 @@ static void test_files_of_another_writer(void **state)
     for (unsigned i = 0; i < 2; i++) {
         char path[64], command[200];
         snprintf(path, sizeof(path), "/tmp/ingot-test-weights-%d.%s", (int)getpid(), suffixes[i]);
-        snprintf(command, sizeof(command), "python=/usr/bin/python3; [ -x $python ] || python=python3; "
-                 "$python tests/e2e/weights_files.py %s --megabytes 0.2 >/dev/null", path);
+        snprintf(command, sizeof(command),
+                 "python=/usr/bin/python3; [ -x $python ] || python=python3; "
+                 "$python tests/e2e/weights_files.py %s --megabytes 0.2 >/dev/null",
+                 path);
         assert_int_equal(system(command), 0); /* from the repository's root */
         struct blob blob = {0};
         FILE *stream = fopen(path, "rb");
