@@ -46,8 +46,8 @@ void nvme_admin_reset(struct nvme_controller *c)
 }
 
 /*
- * Take completions until the one of cid comes. 1 when it has; 0 when there is none yet. Others are answers to nothing we
- * asked, or asked so long ago that the controller has been reset since.
+ * Take completions until the one of cid comes. 1 when it has; 0 when there is none yet. Others are answers to nothing
+ * we asked, or asked so long ago that the controller has been reset since.
  */
 static int completion_take(struct nvme_controller *c, uint16_t cid, struct nvme_completion *out)
 {

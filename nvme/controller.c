@@ -1,6 +1,6 @@
 /*
- * nvme/controller.c: one controller, from a PCI function to created queues, and back. Follows NVM Express Base 1.4: 7.6.1
- * (initialisation), 7.3.2 (reset), 7.6.2 (shutdown), 3.1 (registers).
+ * nvme/controller.c: one controller, from a PCI function to created queues, and back. Follows NVM Express Base 1.4:
+ * 7.6.1 (initialisation), 7.3.2 (reset), 7.6.2 (shutdown), 3.1 (registers).
  *
  *   1. enable memory decoding, map BAR0, read and check CAP and VS
  *   2. reset: CC.EN = 0, wait for CSTS.RDY = 0
@@ -82,7 +82,7 @@ int nvme_controller_disable(struct nvme_controller *c)
     if (cc == UINT32_MAX || csts == UINT32_MAX)
         return -ENODEV;
     if (cc & NVME_CC_EN) {
-        /* EN must not change while the last change is under way (3.1.5); a controller in trouble may never finish it. */
+        /* EN must not change while the last change is under way (3.1.5); one in trouble may never finish it. */
         if (!(csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) && !c->has_missed_ready &&
             wait_reg32(c->regs + NVME_CSTS, NVME_CSTS_RDY, NVME_CSTS_RDY,
                        time_ns() + c->ready_timeout_ns) == -ENODEV)

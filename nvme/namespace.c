@@ -46,7 +46,7 @@ int nvme_namespace_parse(const struct nvme_identify_namespace *id, struct nvme_n
     return 0;
 }
 
-/* Identify one namespace into *out. -ENOENT and -ENOTSUP say that it is not for us, anything else that the controller fails. */
+/* Identify one namespace into *out. -ENOENT and -ENOTSUP: it is not for us; anything else: the controller fails. */
 static int namespace_identify(struct nvme_controller *c, uint32_t nsid, struct nvme_namespace *out)
 {
     struct nvme_completion completion;

@@ -1,9 +1,10 @@
 /*
  * nvme/nvme.c: the door: finds the controllers on PCI, starts them side by side, and answers for what runs.
  *
- * Each controller has a task on the core that called nvme_start(). It starts the controller, then sleeps until a command
- * is late (recover.c) or the driver stops. Controllers that run are listed in bus order; the list changes only in
- * nvme_start(), so pointers from it stay valid: after nvme_stop() they lead to controllers that refuse everything.
+ * Each controller has a task on the core that called nvme_start(). It starts the controller, then sleeps until a
+ * command is late (recover.c) or the driver stops. Controllers that run are listed in bus order; the list changes
+ * only in nvme_start(), so pointers from it stay valid: after nvme_stop() they lead to controllers that refuse
+ * everything.
  */
 #include <stdio.h>
 

@@ -7,10 +7,12 @@
  * with one of the writing operations is submitted.
  *
  * What goes wrong, and what the caller sees:
- * - The controller refuses a command: -EIO (or closer) with its status; the driver repeats nothing, the drive already has.
- * - A command runs past its deadline: it is aborted; if that does not end it, the controller is reset. Only then does the
- *   request end with -ETIMEDOUT, so that no data can land in its memory afterwards. Reads that the reset cut short are
- *   started over, once; other commands it cut short end with -EIO (3/71h): whether they took effect is not known.
+ * - The controller refuses a command: -EIO (or closer) with its status; the driver repeats nothing, the drive already
+ *   has.
+ * - A command runs past its deadline: it is aborted; if that does not end it, the controller is reset. Only then does
+ *   the request end with -ETIMEDOUT, so that no data can land in its memory afterwards. Reads that the reset cut
+ *   short are started over, once; other commands it cut short end with -EIO (3/71h): whether they took effect is not
+ *   known.
  * - The controller vanishes, or cannot be reset: bus mastering off, everything ends with -ENODEV.
  */
 #ifndef INGOT_NVME_H
@@ -92,9 +94,10 @@ struct dma_cursor {
 enum nvme_operation { NVME_READ, NVME_WRITE, NVME_FLUSH, NVME_WRITE_ZEROES, NVME_DEALLOCATE, NVME_OPERATION_COUNT };
 
 /*
- * One request, owned by the caller and untouched by it until `done`. Any size: the driver splits it at the controller's
- * limits. Segments must be dword-aligned, and all inner boundaries page-aligned (PRP rules, Base 1.4 section 4.3); their
- * sizes must add up to block_count * block_bytes. Only reads and writes have segments; a flush has no blocks either.
+ * One request, owned by the caller and untouched by it until `done`. Any size: the driver splits it at the
+ * controller's limits. Segments must be dword-aligned, and all inner boundaries page-aligned (PRP rules, Base 1.4
+ * section 4.3); their sizes must add up to block_count * block_bytes. Only reads and writes have segments; a flush
+ * has no blocks either.
  *
  * A deadline covers the whole request, waiting for a queue entry included. Without one, each command gets the driver's
  * own time: 10 s for reads and writes, 60 s for the others. Deadlines are looked at every so many polls, so a late one
@@ -130,7 +133,7 @@ struct nvme_request {
 int nvme_submit(struct nvme_request *request);
 /* Ring the doorbells for everything queued on this core so far. */
 void nvme_kick(void);
-/* Take completions of the current core's queue pairs, submit what waits, check deadlines. Returns requests completed. */
+/* Take completions of this core's queue pairs, submit what waits, check deadlines. Returns requests completed. */
 int nvme_poll(void);
 /* Submit and wait, yielding. Returns request->error. */
 int nvme_run(struct nvme_request *request);

@@ -6,9 +6,10 @@
  *   queue.c       I/O queue pairs: the hot path                  prp.c         data pointers
  *   recover.c     deadlines, abort, controller reset             status.c, quirks.c  tables
  *
- * Who touches what: a queue pair is its core's, guarded by its own lock, which nobody else takes except the controller's
- * task while it recovers (and other cores where queue pairs are shared); uncontended it costs one exchange per call.
- * Registers and the admin queue belong to whoever holds admin_lock. A state only ever changes under admin_lock.
+ * Who touches what: a queue pair is its core's, guarded by its own lock, which nobody else takes except the
+ * controller's task while it recovers (and other cores where queue pairs are shared); uncontended it costs one
+ * exchange per call. Registers and the admin queue belong to whoever holds admin_lock. Once a controller has
+ * started, its state changes under admin_lock only.
  */
 #ifndef INGOT_NVME_INTERNAL_H
 #define INGOT_NVME_INTERNAL_H
@@ -22,7 +23,7 @@
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
 
-#define NVME_ADMIN_TIMEOUT_NS (10 * NS_PER_S)     /* any admin command but Abort; Linux gives 60 s, drives answer in ms */
+#define NVME_ADMIN_TIMEOUT_NS (10 * NS_PER_S)     /* any admin command but Abort; drives answer in ms */
 #define NVME_ABORT_TIMEOUT_NS (1 * NS_PER_S)      /* Abort itself, and then the command that it aborts */
 #define NVME_DATA_TIMEOUT_NS (10 * NS_PER_S)      /* read, write */
 #define NVME_SLOW_TIMEOUT_NS (60 * NS_PER_S)      /* flush, write zeroes, deallocate: may work on the whole drive */
@@ -59,7 +60,7 @@ struct nvme_completion {
                                                        page for a pointer to the next list even where the data ends */
 #define NVME_TRANSFER_MAX ((NVME_LIST_ENTRIES + 1) * PAGE_SIZE) /* PRP1 and the list: 1 MiB */
 
-/* Blocks per Dataset Management command. A range could name 2^32 - 1; this much a drive forgets well within its time. */
+/* Blocks per Dataset Management command. A range could name 2^32 - 1; this much is forgotten well within its time. */
 #define NVME_DEALLOCATE_BLOCKS_MAX (UINT64_C(1) << 23)
 
 /* A command in flight. The low byte of its cid is the slot's index, the rest counts uses of the slot: a completion
@@ -81,7 +82,7 @@ struct nvme_request_list {
 
 struct nvme_queue {
     _Atomic uint32_t lock;
-    uint32_t outstanding;         /* requests submitted and not yet handed back; the owner may read it without the lock */
+    _Atomic uint32_t outstanding; /* requests submitted and not yet handed back */
     struct nvme_sqe *sq;
     volatile struct nvme_cqe *cq;
     uint32_t sq_mask, cq_mask;    /* depth - 1 */
@@ -159,7 +160,7 @@ struct nvme_controller {
 /* Everything from a PCI function to a running controller with its namespaces. On failure the device is left disabled
  * with bus mastering off; memory is freed by nvme_controller_free(). */
 int nvme_controller_start(struct nvme_controller *c);
-/* Steps shared by start and recovery: from any state of the device to created I/O queues. The caller holds admin_lock. */
+/* What start and recovery share: from any state of the device to created I/O queues. The caller holds admin_lock. */
 int nvme_controller_bring_up(struct nvme_controller *c);
 /* CC.EN = 0 and wait until CSTS.RDY says so: afterwards the device reads and writes no memory of ours. */
 int nvme_controller_disable(struct nvme_controller *c);
@@ -191,7 +192,7 @@ int nvme_admin_health(struct nvme_controller *c, struct nvme_health *out);
 
 int nvme_namespaces_find(struct nvme_controller *c);
 int nvme_namespaces_recheck(struct nvme_controller *c); /* after a reset: sets is_gone where one is not what it was */
-/* What Identify says, checked. 0, -ENOENT (not active), -ENOTSUP and why in *reason. Fills all but name, controller, nsid. */
+/* What Identify says, checked: 0, -ENOENT (not active), or -ENOTSUP and why in *reason. Fills sizes and is_read_only. */
 int nvme_namespace_parse(const struct nvme_identify_namespace *id, struct nvme_namespace *out, const char **reason);
 
 /* ---- queue.c --------------------------------------------------------------------------------------------------- */
@@ -215,9 +216,9 @@ void nvme_queue_drop_failed(struct nvme_queue *q);
 /* True when the segments follow the rules of nvme.h and hold size_bytes in all. */
 bool nvme_segments_valid(const struct dma_segment *segments, unsigned count, uint64_t size_bytes);
 /*
- * Describe the next size_bytes from *cursor on as PRP1 and PRP2, using list (at list_dma, NVME_LIST_ENTRIES usable) where
- * more than two pages are touched. Moves *cursor past them. Returns the list entries used. The caller has checked the
- * segments, that they hold so much, and that size_bytes <= nvme_prp_limit(dma of the first byte).
+ * Describe the next size_bytes from *cursor on as PRP1 and PRP2, using list (at list_dma, NVME_LIST_ENTRIES usable)
+ * where more than two pages are touched. Moves *cursor past them. Returns the list entries used. The caller has
+ * checked the segments, that they hold so much, and that size_bytes <= nvme_prp_limit(dma of the first byte).
  */
 unsigned nvme_prp_encode(const struct dma_segment *segments, struct dma_cursor *cursor, uint64_t size_bytes,
                          uint64_t *list, uint64_t list_dma, uint64_t prp[2]);

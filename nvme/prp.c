@@ -3,8 +3,8 @@
  * dword-aligned address, everything after the end of its page is whole pages; PRP2 is the second page where there are
  * two, else the address of a list of pages.
  *
- * Pure functions, no state. Lists are never chained: a slot's list holds all that a command may move, and its last place
- * stays free (see NVME_LIST_ENTRIES).
+ * Pure functions, no state. Lists are never chained: a slot's list holds all that a command may move, and its last
+ * place stays free (see NVME_LIST_ENTRIES).
  */
 #include "nvme/nvme_internal.h"
 

@@ -3,10 +3,11 @@
  * commands), 7.2.1 (command processing) and Annex B.5 (shadow doorbells).
  *
  * A request is split into commands where it stands: each command takes a free slot, is written straight into the ring
- * with its PRP list in the slot's own memory, and its cid leads back to the slot. No more than depth - 1 slots exist, so
- * neither ring can overflow. The submission doorbell is rung once per poll or kick. The completion doorbell is rung only
- * when acknowledging matters: the completion ring is deeper than the commands in flight, and as long as what is
- * unacknowledged and what is in flight fit into it together, the controller needs no news.
+ * with its PRP list in the slot's own memory, and its cid leads back to the slot. No more than depth - 1 slots exist,
+ * so neither ring can overflow. The submission doorbell tells of many commands at once (is_time_to_ring). The
+ * completion doorbell is rung only when acknowledging matters: the completion ring is deeper than the commands in
+ * flight, and as long as what is unacknowledged and what is in flight fit into it together, the controller needs no
+ * news.
  *
  * The clock is read once in NVME_CLOCK_POLLS polls; what expires is recover.c's business.
  */
@@ -133,6 +134,19 @@ static void cq_ring(struct nvme_queue *q)
 }
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
+
+/* Changed with the lock held only, so it needs no atomic addition. */
+static void outstanding_add(struct nvme_queue *q, int change)
+{
+    uint32_t count = atomic_load_explicit(&q->outstanding, memory_order_relaxed);
+    atomic_store_explicit(&q->outstanding, count + (uint32_t)change, memory_order_relaxed);
+}
+
+/* A core's own requests count from the moment it submits them, so it cannot miss them without the lock. */
+static bool has_outstanding(const struct nvme_queue *q)
+{
+    return atomic_load_explicit(&q->outstanding, memory_order_relaxed) > 0;
+}
 
 static void list_append(struct nvme_request_list *list, struct nvme_request *request)
 {
@@ -351,7 +365,7 @@ int nvme_submit(struct nvme_request *request)
         nvme_queue_unlock(q);
         return -ENODEV;
     }
-    q->outstanding++;
+    outstanding_add(q, 1);
     request->is_waiting = true;
     list_append(&q->waiting, request);
     if (!q->is_parked)
@@ -450,7 +464,7 @@ static int queue_poll(struct nvme_queue *q)
     struct nvme_request *finished = q->finished.first;
     q->finished.first = NULL;
     for (struct nvme_request *request = finished; request != NULL; request = request->next)
-        q->outstanding--;
+        outstanding_add(q, -1);
     nvme_queue_unlock(q);
     return requests_deliver(finished);
 }
@@ -462,7 +476,7 @@ int nvme_poll(void)
     struct nvme_controller *c;
     for (unsigned i = 0; (c = nvme_controller_get(i)) != NULL; i++) {
         struct nvme_queue *q = c->queue_of_core[core];
-        if (q->outstanding > 0)
+        if (has_outstanding(q))
             count += queue_poll(q);
     }
     return count;
@@ -474,7 +488,7 @@ void nvme_kick(void)
     struct nvme_controller *c;
     for (unsigned i = 0; (c = nvme_controller_get(i)) != NULL; i++) {
         struct nvme_queue *q = c->queue_of_core[core];
-        if (q->outstanding == 0)
+        if (!has_outstanding(q))
             continue;
         nvme_queue_lock(q);
         if (!q->is_parked)

@@ -1,6 +1,6 @@
 /*
- * nvme/quirks.c: controllers that need more care than the specification says. Sources: the published tables of the Linux,
- * SPDK and FreeBSD drivers; none of these drives was on our bench.
+ * nvme/quirks.c: controllers that need more care than the specification says. Sources: the published tables of the
+ * Linux, SPDK and FreeBSD drivers; none of these drives was on our bench.
  */
 #include "nvme/nvme_internal.h"
 

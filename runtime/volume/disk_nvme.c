@@ -1,6 +1,6 @@
 /*
- * runtime/volume/disk_nvme.c: NVMe namespaces as disks. A transfer is one request of the driver, which splits it, keeps its
- * deadlines and completes it; here bytes become blocks, and the driver's answer becomes words.
+ * runtime/volume/disk_nvme.c: NVMe namespaces as disks. A transfer is one request of the driver, which splits it,
+ * keeps its deadlines and completes it; here bytes become blocks, and the driver's answer becomes words.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /*
- * tests/host/fake_nvme.h: an NVMe controller made of memory, for unit tests. Written from NVM Express Base 1.4, not from the
- * driver; it checks what the driver does as a strict device would, and misbehaves on demand.
+ * tests/host/fake_nvme.h: an NVMe controller made of memory, for unit tests. Written from NVM Express Base 1.4, not
+ * from the driver; it checks what the driver does as a strict device would, and misbehaves on demand.
  *
- * Fill in a struct fake_nvme, attach it, start the driver. Zero means a well-behaved controller without namespaces. The
- * device acts inside register writes, so a test without `holds_io` sees commands complete as soon as a doorbell is rung.
+ * Fill in a struct fake_nvme, attach it, start the driver. Zero means a well-behaved controller without namespaces.
+ * The device acts inside register writes, so a test without `holds_io` sees commands complete as soon as a doorbell
+ * is rung.
  */
 #ifndef INGOT_HOST_FAKE_NVME_H
 #define INGOT_HOST_FAKE_NVME_H

@@ -1,6 +1,6 @@
 /*
- * tests/unit/nvme_bench.h: what the tests of the NVMe driver share: registers that lead to the fake controllers, a clean
- * start and a checked end for each test, requests and buffers.
+ * tests/unit/nvme_bench.h: what the tests of the NVMe driver share: registers that lead to the fake controllers, a
+ * clean start and a checked end for each test, requests and buffers.
  */
 #ifndef INGOT_NVME_BENCH_H
 #define INGOT_NVME_BENCH_H

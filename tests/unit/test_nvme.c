@@ -1,6 +1,6 @@
 /*
- * tests/unit/test_nvme.c: the NVMe driver against fake controllers: start, transfers and the encoders. What happens when
- * things go wrong is in test_nvme_faults.c.
+ * tests/unit/test_nvme.c: the NVMe driver against fake controllers: start, transfers and the encoders. What happens
+ * when things go wrong is in test_nvme_faults.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>

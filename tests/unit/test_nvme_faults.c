@@ -1,10 +1,10 @@
 /*
- * tests/unit/test_nvme_faults.c: the NVMe driver when things go wrong: controllers that lie, stall, break or vanish, and
- * memory that runs out. Time is the fake clock's, so ten seconds of waiting cost none.
+ * tests/unit/test_nvme_faults.c: the NVMe driver when things go wrong: controllers that lie, stall, break or vanish,
+ * and memory that runs out. Time is the fake clock's, so ten seconds of waiting cost none.
  *
- * bench_end() checks after every one of them that nothing stayed allocated, bus mastering is off, and the controller saw
- * nothing to object to: no doorbell of a dead queue, no DMA it should not do. Freed memory that a late command touches is
- * caught by the address sanitizer.
+ * bench_end() checks after every one of them that nothing stayed allocated, bus mastering is off, and the controller
+ * saw nothing to object to: no doorbell of a dead queue, no DMA it should not do. Freed memory that a late command
+ * touches is caught by the address sanitizer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -377,8 +377,8 @@ static void test_timeout_late_success(void **state)
 }
 
 /*
- * Abort does not help: the controller is reset before the request ends, its memory can go, and the answer that was on its
- * way has nowhere to land. Reads that were merely in flight start over; a write does not.
+ * Abort does not help: the controller is reset before the request ends, its memory can go, and the answer that was on
+ * its way has nowhere to land. Reads that were merely in flight start over; a write does not.
  */
 static void check_reset(enum fake_nvme_fault fault)
 {
