@@ -293,11 +293,18 @@ $(BUILD)/fuzz/libingot.a: $(FUZZ_OBJ)
 $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libingot.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
+# Tests of what the twin stands in for include the kernel's own source, so they get cores and clocks of it but nothing above.
+TWIN_SRC := $(addprefix tests/host/,cores.c log.c machine.c mmio.c time.c) kernel/task.c kernel/switch.S
+KERNEL_TESTS := $(addprefix $(BUILD)/test/test_,acpi memory pci)
+$(BUILD)/test/libtwin.a: $(call objects,$(BUILD)/test/obj,$(TWIN_SRC))
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(KERNEL_TESTS): $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libtwin.a
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm
 # What cores do at the same time, once more under the thread sanitizer, which goes with no other.
-TSAN_SRC := $(addprefix tests/host/,cores.c log.c machine.c mmio.c time.c) kernel/task.c kernel/switch.S
-$(BUILD)/test/%.tsan: tests/unit/%.c $(TSAN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
+$(BUILD)/test/%.tsan: tests/unit/%.c $(TWIN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
 	$(call say,CLANG   ,$@)
-	$(Q)mkdir -p $(@D) && $(CLANG) $(filter-out -fsanitize% -fno-sanitize%,$(TEST_FLAGS)) -fsanitize=thread -o $@ $< $(TSAN_SRC) -lcmocka -lm
+	$(Q)mkdir -p $(@D) && $(CLANG) $(filter-out -fsanitize% -fno-sanitize%,$(TEST_FLAGS)) -fsanitize=thread -o $@ $< $(TWIN_SRC) -lcmocka -lm
 $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.c.o $(BUILD)/fuzz/libingot.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(filter $(BUILD)/fuzz/obj/apps/%,$(FUZZ_OBJ)) $(BUILD)/fuzz/libingot.a -lm
