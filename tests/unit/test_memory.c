@@ -216,7 +216,7 @@ static void free_inside(void)
 
 static void add_twice(void)
 {
-    memory_add_range((uint64_t)(uintptr_t)ram + (1 << 20), PAGE_SIZE);
+    memory_add_range(extent_end(free_set.root) - PAGE_SIZE, 2 * PAGE_SIZE);
 }
 
 static void overwrite_node(void)
