@@ -23,7 +23,7 @@
 #include "runtime/net/net.h"
 #include "runtime/volume/volume.h"
 
-#define MB 1000000
+#define MIB (1024 * 1024)
 
 static struct event parts_event;  /* signalled when the parts of start_parts() are up */
 static _Atomic bool parts_are_up;
@@ -98,8 +98,8 @@ static void say_hello(void *arg)
     }
     struct memory_stats memory;
     memory_stats(&memory);
-    log_info("memory: %llu MB, %llu MB free; %u core%s, %s", (unsigned long long)(memory.total_bytes / MB),
-             (unsigned long long)(memory.free_bytes / MB), core_count(), core_count() == 1 ? "" : "s", cpu_features()->brand);
+    log_info("memory: %llu MiB, %llu MiB free; %u core%s, %s", (unsigned long long)(memory.total_bytes / MIB),
+             (unsigned long long)(memory.free_bytes / MIB), core_count(), core_count() == 1 ? "" : "s", cpu_features()->brand);
     /* Drivers have said what they found; here is what they could not say. */
     if (!nvme_controller_get(0))
         log_info("no NVMe drive found: there is nothing to load weights from");
