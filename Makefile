@@ -39,11 +39,9 @@ NEWLIB  := $(DEPS)/newlib
 LWIP    := $(SRC_DIR)/lwip/src
 LLHTTP  := $(SRC_DIR)/llhttp
 YYJSON  := $(SRC_DIR)/yyjson/src
-MBEDTLS := $(SRC_DIR)/mbedtls
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
-COMMON   := -std=gnu11 -g $(WARNINGS) -I. -isystem $(YYJSON) -isystem $(LLHTTP)/include -isystem $(MBEDTLS)/include \
-            -DMBEDTLS_CONFIG_FILE='"runtime/libc/mbedtls_config.h"'
+COMMON   := -std=gnu11 -g $(WARNINGS) -I. -isystem $(YYJSON) -isystem $(LLHTTP)/include
 
 # The image runs in ring 0 without a dynamic linker:
 #   -fpie                     it relocates itself to a random place
@@ -90,8 +88,7 @@ HOST_SRC   := $(filter-out tests/host/main.c,$(wildcard tests/host/*.c gpu/nvidi
 
 IMAGE_LIBRARY_SRC := $(wildcard $(LWIP)/core/*.c $(LWIP)/core/ipv4/*.c $(LWIP)/netif/ethernet.c $(LWIP)/apps/mdns/*.c \
                        $(LWIP)/apps/sntp/*.c)
-SHARED_LIBRARY_SRC := $(YYJSON)/yyjson.c $(addprefix $(LLHTTP)/src/,api.c http.c llhttp.c) \
-                      $(addprefix $(MBEDTLS)/library/,sha256.c platform_util.c)
+SHARED_LIBRARY_SRC := $(YYJSON)/yyjson.c $(addprefix $(LLHTTP)/src/,api.c http.c llhttp.c)
 # Files that are served as they are.
 EMBEDDED := runtime/http/page.html docs/openapi.json
 
@@ -145,7 +142,7 @@ $(NEWLIB_STAMP): | $(SOURCES_STAMP)
 	    { echo "newlib does not build; the end of $(DEPS)/newlib.log:" >&2; tail -5 $$root/$(DEPS)/newlib.log >&2; exit 1; }
 	$(Q)rm -rf $(DEPS)/newlib-build && touch $@
 
-deps: $(NEWLIB_STAMP)  ## fetch and build what Ingot stands on (newlib, lwIP, llhttp, yyjson, Mbed TLS)
+deps: $(NEWLIB_STAMP)  ## fetch and build what Ingot stands on (newlib, lwIP, llhttp, yyjson)
 
 # The library sources are only known once they are unpacked, so the first build starts make anew after set-up.
 ifeq ($(wildcard $(NEWLIB_STAMP)),)
