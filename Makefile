@@ -119,7 +119,7 @@ NEWLIB_CONFIGURE := --target=x86_64-elf --disable-multilib --disable-libgloss --
     --enable-newlib-reent-thread-local --enable-newlib-io-c99-formats --enable-newlib-io-long-long --disable-newlib-wide-orient \
     --disable-newlib-unbuf-stream-opt --disable-newlib-fseek-optimization --disable-newlib-atexit-dynamic-alloc --disable-nls
 SOURCES_STAMP := $(DEPS)/.sources-$(shell sha256sum setup/pins | cut -c1-12)
-NEWLIB_STAMP  := $(DEPS)/.newlib-$(shell echo '$(NEWLIB_CONFIGURE) $(NEWLIB_TARGET_FLAGS)' | cat - setup/pins | sha256sum | cut -c1-12)
+NEWLIB_STAMP  := $(DEPS)/.newlib-$(shell echo '$(NEWLIB_CONFIGURE) $(NEWLIB_TARGET_FLAGS)' | cat - <(grep '^newlib' setup/pins) | sha256sum | cut -c1-12)
 
 .PHONY: deps packages-% force
 packages-%:
