@@ -307,6 +307,29 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.c.o $(BUILD)/fuzz/libingot.a
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(filter $(BUILD)/fuzz/obj/apps/%,$(FUZZ_OBJ)) $(BUILD)/fuzz/libingot.a -lm
 endif
 
+# ---- on a GPU box: static programs, so that they can be carried to one ----------------------------------------------
+
+HW_CUBIN_OBJ := $(BUILD)/kernels/hw_cubins.o
+HW_OBJ := $(filter-out %/tests/host/main.c.o,$(HOSTED_OBJ)) $(HW_CUBIN_OBJ)
+.PHONY: hw-test hw-bench
+hw-test: $(BUILD)/hw/hw-test $(BUILD)/hosted/ingot  ## test compute on a real NVIDIA GPU under Linux; no CUDA library is needed
+	$(Q)tests/hw/run
+hw-bench: $(BUILD)/hw/gpu-ingot $(BUILD)/hw/gpu-cuda  ## measure it beside CUDA (needs nvcc): latency, launches, copies, start-up
+	$(Q)$(PYTHON) tests/bench/gpu.py $^ --json $(BUILD)/gpu-bench.json
+$(HW_CUBIN_OBJ): gpu/nvidia/cubins.py $(wildcard tests/hw/device/*.[ch]) gpu/kernels/kernel.h $(PTXAS)
+	$(call say,PTXAS   ,$@)
+	$(Q)mkdir -p $(@D) && $(PYTHON) $< --name hw --clang $(CLANG) --ptxas "$(PTXAS)" $(@:.o=.S) tests/hw/device/kernels.c && \
+	    $(CC) -c $(@:.o=.S) -o $@
+$(BUILD)/hw/hw-test: $(call objects,$(BUILD)/hosted/obj,$(wildcard tests/hw/*.c)) $(HW_OBJ)
+	$(call say,LINK    ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) -static -pthread -o $@ $^ -lm
+$(BUILD)/hw/gpu-ingot: $(BUILD)/hosted/obj/tests/bench/gpu_ingot.c.o $(HW_OBJ)
+	$(call say,LINK    ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) -static -pthread -o $@ $^ -lm
+$(BUILD)/hw/gpu-cuda: tests/bench/gpu_cuda.cu tests/bench/gpu_bench.h
+	$(call say,NVCC    ,$@)
+	$(Q)mkdir -p $(@D) && PATH=$$PATH:$(dir $(PTXAS)) nvcc -O2 -arch=sm_90 -I. -o $@ $< -lcuda
+
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
 .PHONY: compile_commands.json clean distclean help

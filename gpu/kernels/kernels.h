@@ -33,6 +33,15 @@ struct fill_args {
     uint32_t pattern;
 };
 
+/* out[i] = in[i], units of 16, 4 or 1 bytes, both aligned to that; one unit per thread of COPY_THREADS */
+struct copy_args {
+    const void *in;
+    void *out;
+    uint64_t count;
+    uint32_t unit_bytes;
+};
+#define COPY_THREADS 128u
+
 /* out[i] = a[i] + b[i] */
 struct vector_add_args {
     const float *a, *b;
@@ -144,7 +153,7 @@ struct sgemm_error_args {
 
 /* kernel name, argument struct */
 #define KERNEL_LIST(x)                                                                             \
-    x(empty, empty_args) x(fill, fill_args) x(vector_add, vector_add_args) x(saxpy, saxpy_args)    \
+    x(empty, empty_args) x(fill, fill_args) x(copy, copy_args) x(vector_add, vector_add_args) x(saxpy, saxpy_args)    \
     x(sum, sum_args) x(sum_merge, sum_merge_args) x(random, random_args)                           \
     x(checksum, checksum_args) x(checksum_merge, checksum_merge_args) x(sgemm, sgemm_args)         \
     x(sgemm_error, sgemm_error_args) x(stats_merge, stats_merge_args)                              \

@@ -18,16 +18,15 @@
 #include "gpu/nvidia/device.h"
 #include "gpu/nvidia/rm_abi.h"
 
-#define USERD_BYTES            512
-#define USERD_GP_PUT           0x8c
-#define NOTIFY_CHANNEL_PENDING 0x90 /* in the usermode page */
+#define USERD_BYTES  512
+#define USERD_GP_PUT 0x8c
 
 /* The block of VRAM behind a channel */
-#define RINGS_GPFIFO           0
-#define RINGS_USERD            (RINGS_GPFIFO + NVIDIA_GPFIFO_ENTRIES * 8)
-#define RINGS_PUSH             (RINGS_USERD + 4096)
-#define RINGS_LAUNCH           (RINGS_PUSH + NVIDIA_PUSH_BYTES)
-#define RINGS_BYTES            (RINGS_LAUNCH + NVIDIA_LAUNCH_BYTES)
+#define RINGS_GPFIFO 0
+#define RINGS_USERD  (RINGS_GPFIFO + NVIDIA_GPFIFO_ENTRIES * 8)
+#define RINGS_PUSH   (RINGS_USERD + 4096)
+#define RINGS_LAUNCH (RINGS_PUSH + NVIDIA_PUSH_BYTES)
+#define RINGS_BYTES  (RINGS_LAUNCH + NVIDIA_LAUNCH_BYTES)
 static_assert(RINGS_LAUNCH % 4096 == 0 && RINGS_BYTES <= 2 * 1024 * 1024, "fits a 2 MiB page");
 
 /* ---- groups ---------------------------------------------------------------------------------------------------- */

@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--clang", default="clang-19")
     parser.add_argument("--ptxas", default="", help="path of ptxas; empty: an empty table")
     parser.add_argument("--sm", default="75,80,86,89,90,100,120")
+    parser.add_argument("--name", default="nvidia", help="the table is NAME_builtins[]")
     parser.add_argument("out")
     parser.add_argument("sources", nargs="*")
     args = parser.parse_args()
@@ -132,12 +133,12 @@ def main():
     for sm, data in cubins.items():
         packed = pack(data)
         assert unpack(packed) == data
-        lines.append(f"cubin_{sm}:")
+        lines.append(f"{args.name}_cubin_{sm}:")
         lines += [".byte " + ",".join(map(str, packed[i:i + 64])) for i in range(0, len(packed), 64)]
-        table.append(f".long {sm}, 0\n.quad cubin_{sm}, {len(packed)}, {len(data)}")
-    text = [".section .rodata", ".balign 16", *lines, ".balign 4", ".global nvidia_builtin_count",
-            f"nvidia_builtin_count: .long {len(table)}", '.section .data.rel.ro, "aw"', ".balign 8",
-            ".global nvidia_builtins", "nvidia_builtins:", *table, ".quad 0", '.section .note.GNU-stack,"",@progbits']
+        table.append(f".long {sm}, 0\n.quad {args.name}_cubin_{sm}, {len(packed)}, {len(data)}")
+    text = [".section .rodata", ".balign 16", *lines, ".balign 4", f".global {args.name}_builtin_count",
+            f"{args.name}_builtin_count: .long {len(table)}", '.section .data.rel.ro, "aw"', ".balign 8",
+            f".global {args.name}_builtins", f"{args.name}_builtins:", *table, ".quad 0", '.section .note.GNU-stack,"",@progbits']
     with open(args.out, "w") as file:
         file.write("\n".join(text) + "\n")
 

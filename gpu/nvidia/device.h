@@ -72,6 +72,10 @@ void nvidia_semaphore_destroy(struct nvidia_device *device, struct nvidia_semaph
 #define NVIDIA_GPFIFO_ENTRIES 1024
 #define NVIDIA_PUSH_BYTES     (256 * 1024)
 #define NVIDIA_LAUNCH_BYTES   (1024 * 1024)
+/* Launch data comes in slots: the QMD, then constant bank 0. A launch with many arguments takes several in a row. */
+#define NVIDIA_SLOT_BYTES     2048
+#define NVIDIA_SLOT_BANK0     512
+#define NVIDIA_SLOTS          (NVIDIA_LAUNCH_BYTES / NVIDIA_SLOT_BYTES)
 
 /* Channels that are scheduled together and die together. */
 struct nvidia_group {
@@ -147,11 +151,13 @@ struct nvidia_queue {
     bool needs_fence;               /* there are commands behind the last fence */
     enum nvidia_work last_work;     /* what ran last and has not been waited for */
     uint64_t local_generation;      /* local memory that the channel was told of */
+    uint64_t code_generation;       /* loads of code that its instruction caches have been cleared after */
     bool is_set_up;
 
     /* Rings; positions count bytes forever. */
     uint64_t push_head, push_start, push_tail; /* free from, start of what is not submitted, end */
     uint64_t launch_head, launch_tail;
+    uint16_t slot_header[NVIDIA_SLOTS]; /* bytes of bank 0 before the arguments that are as they should be; 0: garbage */
     uint64_t gp_put, gp_done;       /* GPFIFO entries written, and known to be done */
     struct nvidia_segment segments[NVIDIA_SEGMENTS_MAX]; /* recorded, not submitted */
     unsigned segment_count;
@@ -194,13 +200,15 @@ struct nvidia_device {
     struct mutex lock; /* RM calls, lists, address space */
     const struct nvidia_chip *chip;
     uint32_t sm_version; /* 0x900 for sm_90 */
-    uint32_t gpc_count, tpc_per_gpc, sm_per_tpc, warps_per_sm;
+    uint32_t gpc_count, tpc_per_gpc, sm_per_tpc, warps_per_sm; /* what the architecture has at most ... */
+    uint32_t tpc_count;                                        /* ... and what this device has */
     uint32_t vaspace, address_space, usermode;
     struct rm_cpu_map usermode_map;
     volatile uint32_t *doorbell;
     struct va_space va;
     uint32_t copy_engines[NVIDIA_COPY_ENGINES_MAX]; /* NV2080_ENGINE_TYPE of those with a runlist of their own */
     unsigned copy_engine_count, copy_engine_next;
+    struct gpu_kernel *copy_kernel, *fill_kernel; /* faster than a copy engine inside the device, and for small pieces */
     struct nvidia_group *groups;
     struct nvidia_queue *queues;
     struct nvidia_semaphore_block *semaphore_blocks;
@@ -212,6 +220,7 @@ struct nvidia_device {
     unsigned local_old_count;
     uint32_t local_bytes_per_thread;
     uint64_t local_bytes_per_tpc, local_generation;
+    uint64_t code_generation; /* counts loads of code */
 };
 
 extern const struct gpu_ops nvidia_ops;

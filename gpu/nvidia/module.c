@@ -46,6 +46,7 @@ static int load_image(struct nvidia_device *device, struct nvidia_module *module
     memset(image + module->cubin.image_bytes, 0, FETCH_AHEAD_BYTES);
     memcpy(module->code.cpu, image, module->cubin.image_bytes + FETCH_AHEAD_BYTES);
     __builtin_ia32_sfence();
+    device->code_generation++;
     free(image);
     return 0;
 

@@ -55,12 +55,13 @@ static int find_chip(struct nvidia_device *device)
 
 static int read_geometry(struct nvidia_device *device)
 {
-    struct rm_gr_info_list gr = {.count = 5,
+    struct rm_gr_info_list gr = {.count = 6,
                                  .info = {{NV2080_CTRL_GR_INFO_INDEX_SM_VERSION, 0},
                                           {NV2080_CTRL_GR_INFO_INDEX_MAX_WARPS_PER_SM, 0},
                                           {NV2080_CTRL_GR_INFO_INDEX_LITTER_NUM_GPCS, 0},
                                           {NV2080_CTRL_GR_INFO_INDEX_LITTER_NUM_TPC_PER_GPC, 0},
-                                          {NV2080_CTRL_GR_INFO_INDEX_LITTER_NUM_SM_PER_TPC, 0}}};
+                                          {NV2080_CTRL_GR_INFO_INDEX_LITTER_NUM_SM_PER_TPC, 0},
+                                          {NV2080_CTRL_GR_INFO_INDEX_SHADER_PIPE_SUB_COUNT, 0}}};
     int error = rm_control(&device->rm, device->rm.subdevice, NV2080_CTRL_CMD_GR_GET_INFO_V2, &gr,
                            sizeof(gr));
     if (error)
@@ -70,6 +71,7 @@ static int read_geometry(struct nvidia_device *device)
     device->gpc_count = gr.info[2].data;
     device->tpc_per_gpc = gr.info[3].data;
     device->sm_per_tpc = gr.info[4].data;
+    device->tpc_count = gr.info[5].data;
 
     struct rm_fb_info_list *fb = calloc(1, sizeof(*fb));
     if (!fb)
@@ -152,7 +154,7 @@ static void describe(struct nvidia_device *device)
     struct gpu_device_info *info = &device->base.info;
     snprintf(info->architecture, sizeof(info->architecture), "sm_%u%u",
              device->sm_version >> 8 & 0xff, device->sm_version & 0xf);
-    info->multiprocessors = device->gpc_count * device->tpc_per_gpc * device->sm_per_tpc;
+    info->multiprocessors = device->tpc_count * device->sm_per_tpc;
     info->block_threads_max = 1024;
     info->shared_bytes_max = device->chip->shared_block_max;
     info->grid_max[0] = INT32_MAX;
@@ -228,6 +230,10 @@ static int start_one(unsigned index)
     }
     describe(device);
     error = nvidia_module_load_builtin(device);
+    if (!error)
+        error = gpu_kernel_find(device->base.builtin, "copy", &device->copy_kernel);
+    if (!error)
+        error = gpu_kernel_find(device->base.builtin, "fill", &device->fill_kernel);
     if (error) {
         device->base.info.is_usable = false;
         device->base.rank = 0;
@@ -304,6 +310,31 @@ static uint64_t memory_used(struct gpu_device *gpu_device)
     return ((struct nvidia_device *)gpu_device)->memory_used_bytes;
 }
 
+/* Power and clocks stay unknown: the published interface has no call for them. */
+static void health(struct gpu_device *gpu_device, struct gpu_health *out)
+{
+    struct nvidia_device *device = (struct nvidia_device *)gpu_device;
+    struct rm_thermal thermal = {
+        .api_version = THERMAL_SYSTEM_API_VER,
+        .instruction_bytes = sizeof(struct rm_thermal_instruction),
+        .count = 1,
+        .instruction[0].opcode = NV2080_CTRL_THERMAL_SYSTEM_GET_STATUS_SENSOR_READING_OPCODE,
+    };
+    struct rm_ecc_counts ecc = {0};
+    mutex_lock(&device->lock);
+    if (rm_control(&device->rm, device->rm.subdevice, NV2080_CTRL_CMD_THERMAL_SYSTEM_EXECUTE_V2,
+                   &thermal, sizeof(thermal)) == 0 &&
+        thermal.instruction[0].executed && thermal.instruction[0].result == 0)
+        out->temperature_celsius = (int32_t)thermal.instruction[0].operand[1];
+    if (rm_control(&device->rm, device->rm.subdevice, NV2080_CTRL_CMD_ECC_GET_VOLATILE_COUNTS, &ecc,
+                   sizeof(ecc)) == 0) {
+        out->ecc_corrected = ecc.sram_corrected + ecc.dram_corrected;
+        out->ecc_uncorrected =
+            ecc.sram_parity_uncorrected + ecc.sram_secded_uncorrected + ecc.dram_uncorrected;
+    }
+    mutex_unlock(&device->lock);
+}
+
 static int idle(struct gpu_device *gpu_device, uint64_t deadline_ns)
 {
     struct nvidia_device *device = (struct nvidia_device *)gpu_device;
@@ -367,6 +398,7 @@ const struct gpu_ops nvidia_ops = {
     .queue_bytes = sizeof(struct nvidia_queue),
     .timeline_bytes = sizeof(struct nvidia_timeline),
     .memory_used = memory_used,
+    .health = health,
     .idle = idle,
     .stop = stop,
     .buffer_alloc = buffer_alloc,

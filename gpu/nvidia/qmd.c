@@ -179,6 +179,7 @@ void qmd_program_encode(const struct qmd_program *p, uint32_t *qmd)
     qmd_set(v, qmd, QMD_GROUP_ID, 0, 0x3f);            /* in no group */
     qmd_set(v, qmd, QMD_API_VISIBLE_CALL_LIMIT, 0, 1); /* no check of the call depth */
     qmd_set(v, qmd, QMD_SAMPLER_INDEX, 0, 1);
+    /* When the grid is complete, its writes reach everybody before anything else happens: a release needs no barrier. */
     qmd_set(v, qmd, QMD_CWD_MEMBAR_TYPE, 0, QMD_CWD_MEMBAR_TYPE_L1_SYSMEMBAR);
     qmd_set(v, qmd, QMD_SASS_VERSION, 0, p->sass_version);
     /* What kernels, copies and the CPU wrote since the last launch must be seen: nothing stale in the SMs' caches. */
@@ -216,7 +217,6 @@ void qmd_release_encode(enum qmd_version v, uint32_t *qmd, unsigned slot, uint64
 {
     qmd_set(v, qmd, QMD_RELEASE_ENABLE, slot, 1);
     qmd_set(v, qmd, QMD_RELEASE_STRUCTURE_SIZE, slot, QMD_RELEASE_STRUCTURE_TWO_WORDS);
-    qmd_set(v, qmd, QMD_RELEASE_MEMBAR_TYPE, slot, QMD_RELEASE_MEMBAR_FE_SYSMEMBAR);
     qmd_set(v, qmd, QMD_RELEASE_PAYLOAD64B, slot, 1);
     qmd_set(v, qmd, QMD_RELEASE_ADDR, slot, gva);
     qmd_set(v, qmd, QMD_RELEASE_PAYLOAD, slot, value);

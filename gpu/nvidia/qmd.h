@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define QMD_DWORDS_MAX 96
+#define QMD_DWORDS_USED 64 /* no version has a field that is set here beyond these: the rest stays zero */
 #define QMD_ALIGN      256 /* the engine is given the address >> 8 */
 #define QMD_GVA_LIMIT  (UINT64_C(1) << 40) /* ... in 32 bits */
 
@@ -67,7 +68,6 @@ enum qmd_field {
 #define QMD_TYPE_GRID_CTA              2
 #define QMD_CWD_MEMBAR_TYPE_L1_SYSMEMBAR 1
 #define QMD_RELEASE_STRUCTURE_TWO_WORDS  2
-#define QMD_RELEASE_MEMBAR_FE_SYSMEMBAR  1
 #define QMD_DEPENDENT_ACTION_SCHEDULE    1
 
 unsigned qmd_dwords(enum qmd_version version);

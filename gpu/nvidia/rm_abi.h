@@ -222,6 +222,7 @@ struct rm_gr_info_list {
     uint64_t route;
 };
 static_assert(sizeof(struct rm_gr_info_list) == 488, "ctrl0080gr.h");
+#define NV2080_CTRL_GR_INFO_INDEX_SHADER_PIPE_SUB_COUNT  0x09
 #define NV2080_CTRL_GR_INFO_INDEX_SM_VERSION             0x0c
 #define NV2080_CTRL_GR_INFO_INDEX_MAX_WARPS_PER_SM       0x0d
 #define NV2080_CTRL_GR_INFO_INDEX_LITTER_NUM_GPCS        0x14
@@ -251,6 +252,24 @@ struct rm_ce_caps {
 };
 static_assert(sizeof(struct rm_ce_caps) == 136, "ctrl2080ce.h");
 #define NV2080_CTRL_CE_CAPS_CE_GRCE 0x01 /* in caps[][0]: runs on the graphics runlist */
+
+#define NV2080_CTRL_CMD_THERMAL_SYSTEM_EXECUTE_V2 0x20800513
+struct rm_thermal_instruction {
+    uint32_t result, executed, opcode;
+    uint32_t operand[8]; /* a sensor's reading: index in, value out */
+};
+struct rm_thermal {
+    uint32_t api_version, api_revision, instruction_bytes, flags, successful, count;
+    struct rm_thermal_instruction instruction[32];
+};
+static_assert(sizeof(struct rm_thermal) == 1432, "ctrl2080thermal.h");
+#define THERMAL_SYSTEM_API_VER 1
+#define NV2080_CTRL_THERMAL_SYSTEM_GET_STATUS_SENSOR_READING_OPCODE 0x1500
+
+#define NV2080_CTRL_CMD_ECC_GET_VOLATILE_COUNTS 0x20803401
+struct rm_ecc_counts { /* since the driver started */
+    uint64_t sram_corrected, sram_parity_uncorrected, sram_secded_uncorrected, dram_corrected, dram_uncorrected;
+};
 
 #define NVA06C_CTRL_CMD_GPFIFO_SCHEDULE 0xa06c0101
 #define NVA06F_CTRL_CMD_GPFIFO_SCHEDULE 0xa06f0103

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gpu/nvidia/hosted/rm_ioctl.h"
+#include "gpu/nvidia/nvidia.h"
 #include "runtime/config/config.h"
 #include "runtime/http/http.h"
 #include "runtime/job/job.h"
@@ -198,6 +200,7 @@ int main(int argc, char **argv)
     int error = volume_scan();
     if (error < 0)
         fprintf(stderr, "ingot: the disks could not be read (error %d)\n", -error);
+    nvidia_transport_set(&rm_ioctl_transport);
     error = gpu_start();
     if (error == 0)
         error = job_start();
