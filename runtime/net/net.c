@@ -18,7 +18,7 @@
 #include "runtime/net/net_private.h"
 
 #define POLL_BUDGET 64 /* frames per turn, so timers and other tasks of core 0 get theirs */
-#define SPIN_NS     (50 * NS_PER_US)
+#define SPIN_NS     (250 * NS_PER_US)
 #define CHECK_NS    NS_PER_S /* how often a port that does not interrupt is looked at */
 #define POLL_SLEEP_NS \
     (500 * NS_PER_US) /* without MSI-X, or while frames wait for the transmit ring */
@@ -111,12 +111,16 @@ static bool turn(void)
     return did_work;
 }
 
+/*
+ * lwIP's next timer, in whole milliseconds of sys_now(): the same timer gives the same deadline
+ * however often we go to sleep before it, so the core's own timer need not be set again.
+ */
 static uint64_t sleep_deadline(uint64_t now_ns)
 {
     uint32_t timer_ms = sys_timeouts_sleeptime();
     uint64_t deadline_ns = timer_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE
                                ? DEADLINE_NEVER
-                               : now_ns + timer_ms * NS_PER_MS;
+                               : (now_ns / NS_PER_MS + timer_ms) * NS_PER_MS;
     if (!nic.has_interrupts)
         deadline_ns = min_u64(deadline_ns, check_due_ns);
     if (!nic.has_interrupts || link_has_waiting())
