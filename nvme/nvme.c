@@ -10,6 +10,8 @@
 
 #include "nvme/nvme_internal.h"
 
+#define STOP_WAIT_NS NS_PER_S
+
 static struct {
     struct nvme_controller *controllers[NVME_CONTROLLERS_MAX];
     _Atomic unsigned count;
@@ -41,14 +43,15 @@ static void controller_task(void *arg)
     event_signal(&nvme.changed);
 }
 
-/* Wait until a flag of a controller has the value; what it waits for has deadlines of its own. */
-static void flag_wait(_Atomic bool *flag, bool value)
+/* Wait until a flag of a controller has the value. 0 or -ETIMEDOUT. */
+static int flag_wait(_Atomic bool *flag, bool value, uint64_t deadline_ns)
 {
     for (;;) {
         uint32_t seen = event_read(&nvme.changed);
         if (atomic_load(flag) == value)
-            return;
-        event_wait(&nvme.changed, seen, DEADLINE_NEVER);
+            return 0;
+        if (event_wait(&nvme.changed, seen, deadline_ns) != 0)
+            return -ETIMEDOUT;
     }
 }
 
@@ -77,7 +80,8 @@ static void controllers_free(void)
 {
     unsigned count = atomic_exchange(&nvme.count, 0);
     for (unsigned i = 0; i < count; i++)
-        nvme_controller_free(nvme.controllers[i]);
+        if (!atomic_load(&nvme.controllers[i]->is_task_running)) /* else its task still needs it */
+            nvme_controller_free(nvme.controllers[i]);
 }
 
 int nvme_start(void)
@@ -103,12 +107,13 @@ int nvme_start(void)
     unsigned running = 0;
     for (unsigned i = 0; i < count; i++) {
         struct nvme_controller *c = started[i];
-        flag_wait(&c->has_started, true);
+        /* Every step of a start has its own deadline, and the task is on this core. */
+        flag_wait(&c->has_started, true, DEADLINE_NEVER);
         if (atomic_load(&c->state) == NVME_RUNNING) {
             nvme.controllers[running++] = c;
             continue;
         }
-        flag_wait(&c->is_task_running, false);
+        flag_wait(&c->is_task_running, false, DEADLINE_NEVER);
         log_error("%s at %s did not start and is left out", c->name, c->pci->name);
         nvme_controller_free(c);
     }
@@ -136,7 +141,8 @@ void nvme_stop(void)
         mutex_unlock(&c->admin_lock);
         atomic_store(&c->is_stop_wanted, true);
         event_signal(&c->work);
-        flag_wait(&c->is_task_running, false);
+        /* A core that computes without a yield must not keep the machine from its restart. */
+        flag_wait(&c->is_task_running, false, time_ns() + STOP_WAIT_NS);
     }
 }
 
