@@ -117,10 +117,14 @@ static inline __attribute__((always_inline)) void multiply(struct micro_tile *ac
     *acc = c;
 }
 
-/* Write (or add) a micro tile to C, as much of it as lies inside. */
-static inline __attribute__((always_inline)) void store(const struct micro_tile *acc, float *c,
-                                                        uint64_t c_row, uint32_t rows,
-                                                        uint32_t columns, bool accumulate)
+/*
+ * Bring a micro tile from C, or back to C, as much of it as lies inside: rows x columns from its corner on. Going on with
+ * what C holds, not adding to it at the end, makes the sum's order, and so its rounding, independent of how a product is
+ * cut along k.
+ */
+static inline __attribute__((always_inline)) void move_tile(struct micro_tile *acc, float *c,
+                                                            uint64_t c_row, uint32_t rows,
+                                                            uint32_t columns, bool is_store)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < MICRO_M; i++) {
@@ -130,18 +134,24 @@ static inline __attribute__((always_inline)) void store(const struct micro_tile 
 #if !defined(__NVPTX__)
         if (columns >= MICRO_N) {
             vector_unaligned *whole = (vector_unaligned *)out;
-            for (int j = 0; j < MICRO_VECTORS; j++)
-                whole[j] = accumulate ? whole[j] + acc->row[i][j] : acc->row[i][j];
+            for (int j = 0; j < MICRO_VECTORS; j++) {
+                if (is_store)
+                    whole[j] = acc->row[i][j];
+                else
+                    acc->row[i][j] = whole[j];
+            }
             continue;
         }
 #endif
-        const float *row = (const float *)acc->row[i];
+        float *row = (float *)acc->row[i];
 #if defined(__NVPTX__)
 #pragma unroll
 #endif
         for (uint32_t column = 0; column < MICRO_N; column++) {
-            if (column < columns)
-                out[column] = accumulate ? out[column] + row[column] : row[column];
+            if (column < columns && is_store)
+                out[column] = row[column];
+            else if (column < columns)
+                row[column] = out[column];
         }
     }
 }
@@ -159,9 +169,15 @@ KERNEL(sgemm)
                    columns = ARGS->n - first_column; /* left from the tile's corner */
     const float *a = ARGS->a + first_row * ARGS->a_row;
     const float *b = ARGS->b + first_column * ARGS->b_column;
+    float *c = ARGS->c + first_row * ARGS->c_row + first_column;
 
-    FOR_THREADS (t)
+    FOR_THREADS (t) {
+        uint32_t row = THREAD_M(t) * MICRO_M, column = THREAD_N(t) * MICRO_N;
         P(acc, t) = (struct micro_tile){0};
+        if (ARGS->accumulate && row < rows && column < columns)
+            move_tile(&P(acc, t), c + row * ARGS->c_row + column, ARGS->c_row, rows - row,
+                      columns - column, false);
+    }
     for (uint32_t k = 0; k < ARGS->k; k += TILE_K) {
         uint32_t depth = ARGS->k - k < TILE_K ? ARGS->k - k : TILE_K;
         FOR_THREADS (t) {
@@ -183,8 +199,8 @@ KERNEL(sgemm)
     FOR_THREADS (t) {
         uint32_t row = THREAD_M(t) * MICRO_M, column = THREAD_N(t) * MICRO_N;
         if (row < rows && column < columns)
-            store(&P(acc, t), ARGS->c + (first_row + row) * ARGS->c_row + first_column + column,
-                  ARGS->c_row, rows - row, columns - column, ARGS->accumulate != 0);
+            move_tile(&P(acc, t), c + row * ARGS->c_row + column, ARGS->c_row, rows - row,
+                      columns - column, true);
     }
 }
 
