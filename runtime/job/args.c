@@ -250,18 +250,10 @@ static int choose_device(const char *name, const struct app_arg *model_arg, cons
     return 0;
 }
 
-int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out,
-                   struct gpu_device **device, struct job_problem *problem)
+/* Every argument that is given: is it one of the app's, once, and of the right type and range? */
+static int check_given(const struct app *app, yyjson_val *args, struct job_problem *problem)
 {
     static const struct app_arg device_arg = ARG_STRING("device", "device to run on");
-    *out = NULL;
-    *device = NULL;
-    if (args != NULL && yyjson_is_null(args))
-        args = NULL;
-    if (args != NULL && !yyjson_is_obj(args))
-        return job_refuse(problem, -EINVAL, 400, "args", "\"args\" must be an object, not %s",
-                          type_of(args));
-
     size_t index, count;
     yyjson_val *key, *value;
     yyjson_obj_foreach(args, index, count, key, value)
@@ -283,6 +275,23 @@ int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out,
         if (error != 0)
             return error;
     }
+    return 0;
+}
+
+int job_args_check(const struct app *app, yyjson_val *args, yyjson_doc **out,
+                   struct gpu_device **device, struct job_problem *problem)
+{
+    *out = NULL;
+    *device = NULL;
+    if (args != NULL && yyjson_is_null(args))
+        args = NULL;
+    if (args != NULL && !yyjson_is_obj(args))
+        return job_refuse(problem, -EINVAL, 400, "args", "\"args\" must be an object, not %s",
+                          type_of(args));
+
+    int given_error = args != NULL ? check_given(app, args, problem) : 0;
+    if (given_error != 0)
+        return given_error;
     const struct app_arg *model_arg = NULL;
     for (unsigned i = 0; i < app->arg_count; i++) {
         const struct app_arg *arg = &app->args[i];
