@@ -208,6 +208,31 @@ void nvme_queue_drop_failed(struct nvme_queue *q)
 
 /* ---- submission ------------------------------------------------------------------------------------------------ */
 
+/* Point a read or write at as much of the request's memory as one command may move. Returns its bytes, whole blocks. */
+static uint32_t data_describe(struct nvme_queue *q, struct nvme_request *request,
+                              struct nvme_sqe *sqe, uint64_t *list, uint64_t list_dma)
+{
+    const struct nvme_namespace *ns = request->namespace;
+    const struct dma_segment *segment = &request->segments[request->cursor.index];
+    uint64_t dma = segment->dma + request->cursor.offset;
+    uint64_t run = segment->size_bytes - request->cursor.offset;
+    uint64_t limit = min_u64(ns->transfer_bytes_max, nvme_prp_limit(dma));
+    uint64_t bytes = min_u64(request->blocks_left << ns->block_shift, limit);
+
+    if (!q->controller->has_sgl || bytes <= 2 * PAGE_SIZE || bytes > run) {
+        nvme_prp_encode(request->segments, &request->cursor, bytes, list, list_dma, sqe->dptr);
+        return (uint32_t)bytes;
+    }
+    /* One run of memory: a single descriptor says in 16 bytes what takes a list of pages otherwise. */
+    sqe->flags = NVME_FLAGS_SGL;
+    sqe->dptr[0] = dma;
+    sqe->dptr[1] = NVME_SGL_DATA_BLOCK | bytes;
+    request->cursor.offset += bytes;
+    if (bytes == run)
+        request->cursor = (struct dma_cursor){.index = request->cursor.index + 1};
+    return (uint32_t)bytes;
+}
+
 /* The next command of the request, into the ring. There is a free slot. */
 static void command_issue(struct nvme_queue *q, struct nvme_request *request)
 {
@@ -236,28 +261,11 @@ static void command_issue(struct nvme_queue *q, struct nvme_request *request)
 
     switch (request->operation) {
     case NVME_READ:
-    case NVME_WRITE: {
-        const struct dma_segment *segment = &request->segments[request->cursor.index];
-        uint64_t dma = segment->dma + request->cursor.offset;
-        uint64_t limit = min_u64(ns->transfer_bytes_max, nvme_prp_limit(dma));
-        uint64_t bytes = min_u64(blocks << ns->block_shift, limit);
-        blocks = bytes >> ns->block_shift;
-        if (q->controller->has_sgl && bytes > 2 * PAGE_SIZE &&
-            bytes <= segment->size_bytes - request->cursor.offset) {
-            /* One run of memory: a single descriptor says in 16 bytes what takes a list of pages otherwise. */
-            sqe->flags = NVME_FLAGS_SGL;
-            sqe->dptr[0] = dma;
-            sqe->dptr[1] = NVME_SGL_DATA_BLOCK | bytes;
-            request->cursor.offset += bytes;
-            if (request->cursor.offset == segment->size_bytes)
-                request->cursor = (struct dma_cursor){.index = request->cursor.index + 1};
-        } else {
-            nvme_prp_encode(request->segments, &request->cursor, bytes, list, list_dma, sqe->dptr);
-        }
-        slot->data_bytes = (uint32_t)bytes;
+    case NVME_WRITE:
+        slot->data_bytes = data_describe(q, request, sqe, list, list_dma);
+        blocks = slot->data_bytes >> ns->block_shift;
         sqe->cdw12 = (uint32_t)blocks - 1;
         break;
-    }
     case NVME_WRITE_ZEROES:
         /* No data moves, yet some drives hold the command to MDTS all the same. */
         blocks = min_u64(blocks, ns->transfer_bytes_max >> ns->block_shift);
