@@ -22,7 +22,7 @@ void boot_debug_wait(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 
     char text[96];
     format_print(text, sizeof(text), "Ingot: image at 0x%llx waits for a debugger",
-                (unsigned long long)(uint64_t)image_base);
+                 (unsigned long long)(uint64_t)image_base);
     boot_say(system, text);
     for (unsigned waited_ms = 0; waited_ms < WAIT_MS && !boot_debug_go; waited_ms++)
         system->BootServices->Stall(1000);

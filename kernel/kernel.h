@@ -197,7 +197,8 @@ void pci_write32(struct pci_device *pci, unsigned offset, uint32_t value);
 unsigned pci_find_capability(const struct pci_device *pci, uint8_t id, unsigned prev);
 unsigned pci_find_ext_capability(const struct pci_device *pci, uint16_t id);
 
-/* Power state D0, BARs found, memory decoding on; -EINVAL for a bridge. Bus mastering is a call of its own, off until a driver is ready for it. */
+/* Power state D0, BARs found, memory decoding on; -EINVAL for a bridge. Bus mastering is a call of its own, off until a
+ * driver is ready for it. */
 int pci_enable(struct pci_device *pci);
 void pci_bus_master(struct pci_device *pci, bool on);
 void pci_disable(struct pci_device *pci); /* bus mastering and MSI-X off */

@@ -25,7 +25,7 @@
 
 #define MIB (1024 * 1024)
 
-static struct event parts_event;  /* signalled when the parts of start_parts() are up */
+static struct event parts_event; /* signalled when the parts of start_parts() are up */
 static _Atomic bool parts_are_up;
 
 static void start_parts(void *arg)
@@ -39,7 +39,8 @@ static void start_parts(void *arg)
     int volumes = volume_scan();
     if (volumes < 0) {
         log_error("volumes: scan failed (%d)", volumes);
-        http_set_ready(HTTP_PART_VOLUMES, "the partition tables could not be read; the log says why");
+        http_set_ready(HTTP_PART_VOLUMES,
+                       "the partition tables could not be read; the log says why");
     } else {
         http_set_ready(HTTP_PART_VOLUMES, NULL);
     }
@@ -71,8 +72,9 @@ static void say_address(const struct net_info *net)
     if (config.http_port != 80)
         snprintf(port, sizeof(port), ":%u", config.http_port);
 
-    log_info("open http://%s%s/ in a browser%s%s%s", net->address, port, config.mdns ? ", or http://" : "",
-             config.mdns ? net->hostname : "", config.mdns ? ".local/" : "");
+    log_info("open http://%s%s/ in a browser%s%s%s", net->address, port,
+             config.mdns ? ", or http://" : "", config.mdns ? net->hostname : "",
+             config.mdns ? ".local/" : "");
     if (!config.auth_required) {
         log_warn("auth = none: anybody on this network may run jobs here");
         log_info("try: curl http://%s%s/v1/devices", net->address, port);
@@ -80,10 +82,15 @@ static void say_address(const struct net_info *net)
     }
     if (token) {
         console_print("access token (made at this first boot%s): %s",
-                      boot_info->token_is_stored ? "" : ", not kept: the firmware stores no variables", token);
-        console_print("try: curl -H 'Authorization: Bearer %s' http://%s%s/v1/devices", token, net->address, port);
+                      boot_info->token_is_stored ? ""
+                                                 : ", not kept: the firmware stores no variables",
+                      token);
+        console_print("try: curl -H 'Authorization: Bearer %s' http://%s%s/v1/devices", token,
+                      net->address, port);
     } else {
-        log_info("try: curl -H \"Authorization: Bearer $TOKEN\" http://%s%s/v1/devices (the token is %s)", net->address, port,
+        log_info("try: curl -H \"Authorization: Bearer $TOKEN\" http://%s%s/v1/devices (the token "
+                 "is %s)",
+                 net->address, port,
                  config.token[0] ? "the one in ingot.conf" : "the one shown at the first boot");
     }
 }
@@ -94,12 +101,15 @@ static void say_hello(void *arg)
     uint32_t seen;
     while (seen = event_read(&parts_event), !parts_are_up) {
         if (event_wait(&parts_event, seen, time_ns() + 5 * NS_PER_S) == -ETIMEDOUT)
-            log_info("still starting drives and devices (%llu s)", (unsigned long long)(time_ns() / NS_PER_S));
+            log_info("still starting drives and devices (%llu s)",
+                     (unsigned long long)(time_ns() / NS_PER_S));
     }
     struct memory_stats memory;
     memory_stats(&memory);
-    log_info("memory: %llu MiB, %llu MiB free; %u core%s, %s", (unsigned long long)(memory.total_bytes / MIB),
-             (unsigned long long)(memory.free_bytes / MIB), core_count(), core_count() == 1 ? "" : "s", cpu_features()->brand);
+    log_info("memory: %llu MiB, %llu MiB free; %u core%s, %s",
+             (unsigned long long)(memory.total_bytes / MIB),
+             (unsigned long long)(memory.free_bytes / MIB), core_count(),
+             core_count() == 1 ? "" : "s", cpu_features()->brand);
     /* Drivers have said what they found; here is what they could not say. */
     if (!nvme_controller_get(0))
         log_info("no NVMe drive found: there is nothing to load weights from");
@@ -113,17 +123,21 @@ static void say_hello(void *arg)
 
     struct net_info net;
     enum net_state told = NET_UP;
-    for (uint64_t next_ns = time_ns() + 2 * NS_PER_S;; task_sleep_until(time_ns() + 20 * NS_PER_MS)) {
+    for (uint64_t next_ns = time_ns() + 2 * NS_PER_S;;
+         task_sleep_until(time_ns() + 20 * NS_PER_MS)) {
         net_info(&net);
         if (net.state == NET_UP || net.state == NET_NO_DEVICE)
             break;
         if (net.state != told && time_ns() >= next_ns) {
             told = net.state;
-            log_info(net.state == NET_NO_LINK ? "%s: no link: is the cable plugged in?" : "%s: waiting for an address by DHCP", net.device);
+            log_info(net.state == NET_NO_LINK ? "%s: no link: is the cable plugged in?"
+                                              : "%s: waiting for an address by DHCP",
+                     net.device);
         }
     }
     if (net.state == NET_NO_DEVICE) {
-        log_warn("no network device that Ingot drives (virtio-net, Intel e1000e): nobody can reach this machine");
+        log_warn("no network device that Ingot drives (virtio-net, Intel e1000e): nobody can reach "
+                 "this machine");
         return;
     }
     say_address(&net);

@@ -25,9 +25,11 @@ static int run(struct job *job)
 {
     const char *action = job_string(job, "action");
     /* The network may be stopped from core 0 alone. */
-    int error = task_create("power", 0, 0, strcmp(action, "restart") == 0 ? restart : power_off, NULL);
+    int error =
+        task_create("power", 0, 0, strcmp(action, "restart") == 0 ? restart : power_off, NULL);
     if (error)
-        return job_fail(job, error, NULL, "no memory to start the shutdown; unload a model and try again");
+        return job_fail(job, error, NULL,
+                        "no memory to start the shutdown; unload a model and try again");
     yyjson_mut_obj_add_strcpy(job_document(job), job_result(job), "action", action);
     yyjson_mut_obj_add_uint(job_document(job), job_result(job), "in_seconds", REPLY_NS / NS_PER_S);
     return 0;
