@@ -293,13 +293,54 @@ static enum mbr_kind mbr_classify(const uint8_t *sector)
     return kind;
 }
 
+/* The primary table is whole. May it be used? */
+static void primary_judge(const struct disk *disk, enum mbr_kind mbr,
+                          const struct gpt_header *header, struct gpt_table *out)
+{
+    out->state = GPT_PRIMARY;
+    if (mbr == MBR_OTHER) {
+        snprintf(out->problem, sizeof(out->problem),
+                 "the disk has a GPT but its MBR is not protective: another tool has "
+                 "repartitioned it; write the table again");
+        out->state = GPT_DAMAGED;
+    } else if (mbr == MBR_NONE) {
+        log_warn("%s: the GPT has no protective MBR in front of it", disk->name);
+    }
+    if (header->alternate >= disk->block_count || header->last_usable >= disk->block_count)
+        log_warn("%s: the disk is smaller than its partition table says (%" PRIu64
+                 " blocks, backup table at %" PRIu64 ")",
+                 disk->name, disk->block_count, header->alternate);
+}
+
+/*
+ * The primary table is not whole, for the reason given. What does that make of the disk, and of its backup? Without a
+ * sign that there was a primary table, a backup counts only behind a protective MBR: it may be a leftover.
+ */
+static void backup_judge(const struct disk *disk, enum mbr_kind mbr, bool has_primary,
+                         const char *why_primary, bool has_backup, const char *why_backup,
+                         struct gpt_table *out)
+{
+    if (mbr != MBR_PROTECTIVE && !has_primary) {
+        out->state = GPT_ABSENT;
+        if (mbr == MBR_OTHER)
+            snprintf(out->problem, sizeof(out->problem),
+                     "an MBR partition table: only GPT is supported");
+    } else if (has_backup && mbr != MBR_OTHER) {
+        out->state = GPT_BACKUP;
+        snprintf(out->problem, sizeof(out->problem),
+                 "primary partition table damaged (%s); the backup is in use", why_primary);
+        log_warn("%s: %s", disk->name, out->problem);
+    } else {
+        out->state = GPT_DAMAGED;
+        snprintf(out->problem, sizeof(out->problem),
+                 "partition table damaged: primary: %.55s; backup: %.55s", why_primary,
+                 has_backup ? "behind an MBR that is not protective" : why_backup);
+    }
+}
+
 int gpt_read(struct disk *disk, struct gpt_table *out)
 {
     *out = (struct gpt_table){.state = GPT_ABSENT};
-    char why_primary[96] = "", why_backup[96] = "";
-    struct gpt_header header;
-    uint8_t *entries;
-
     uint8_t sector[512];
     int error = disk_read(disk, 0, sector, sizeof(sector), out->problem, sizeof(out->problem));
     if (error != 0)
@@ -308,55 +349,26 @@ int gpt_read(struct disk *disk, struct gpt_table *out)
     if (disk->block_count < 4) /* MBR, header, entries, backup: less holds no table */
         return 0;
 
+    char why_primary[96] = "", why_backup[96] = "";
+    struct gpt_header header;
+    uint8_t *entries;
     int primary = table_read(disk, 1, &header, &entries, why_primary, sizeof(why_primary));
     if (primary == 0) {
-        if (mbr == MBR_OTHER) {
-            snprintf(out->problem, sizeof(out->problem),
-                     "the disk has a GPT but its MBR is not protective: another tool has "
-                     "repartitioned it; write the "
-                     "table again");
-            out->state = GPT_DAMAGED;
-            free(entries);
-            return 0;
-        }
-        out->state = GPT_PRIMARY;
-        if (mbr == MBR_NONE)
-            log_warn("%s: the GPT has no protective MBR in front of it", disk->name);
-        if (header.alternate >= disk->block_count || header.last_usable >= disk->block_count)
-            log_warn("%s: the disk is smaller than its partition table says (%" PRIu64
-                     " blocks, backup table at %" PRIu64 ")",
-                     disk->name, disk->block_count, header.alternate);
+        primary_judge(disk, mbr, &header, out);
     } else {
+        bool has_primary = primary != -EUCLEAN || strcmp(why_primary, "no header") != 0;
         int backup = table_read(disk, disk->block_count - 1, &header, &entries, why_backup,
                                 sizeof(why_backup));
-        /* Without a sign of a primary table, the backup counts only behind a protective MBR: it may be a leftover. */
-        bool is_there =
-            mbr == MBR_PROTECTIVE || (primary != -EUCLEAN || strcmp(why_primary, "no header") != 0);
-        if (backup == 0 && is_there && mbr != MBR_OTHER) {
-            out->state = GPT_BACKUP;
-            snprintf(out->problem, sizeof(out->problem),
-                     "primary partition table damaged (%s); the backup is in use", why_primary);
-            log_warn("%s: %s", disk->name, out->problem);
-        } else {
-            if (backup == 0)
-                free(entries);
-            if (!is_there) {
-                if (mbr == MBR_OTHER)
-                    snprintf(out->problem, sizeof(out->problem),
-                             "an MBR partition table: only GPT is supported");
-                return 0;
-            }
-            out->state = GPT_DAMAGED;
-            snprintf(out->problem, sizeof(out->problem),
-                     "partition table damaged: primary: %.55s; backup: %.55s", why_primary,
-                     backup == 0 ? "behind an MBR that is not protective" : why_backup);
-            return primary == -ENOMEM || backup == -ENOMEM ? -ENOMEM : 0;
-        }
+        backup_judge(disk, mbr, has_primary, why_primary, backup == 0, why_backup, out);
+        if (primary == -ENOMEM || backup == -ENOMEM)
+            error = -ENOMEM;
     }
-    error = entries_decode(disk, &header, entries, out);
+    if (error == 0 && (out->state == GPT_PRIMARY || out->state == GPT_BACKUP)) {
+        error = entries_decode(disk, &header, entries, out);
+        if (error != 0)
+            snprintf(out->problem, sizeof(out->problem), "no memory to read the partition table");
+    }
     free(entries);
-    if (error != 0)
-        snprintf(out->problem, sizeof(out->problem), "no memory to read the partition table");
     return error;
 }
 
