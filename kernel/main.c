@@ -123,9 +123,15 @@ static void main_task(void *arg)
 {
     (void)arg;
     log_previous_show();
-    int devices = pci_start();
+    int devices = pci_start(); /* while the other cores start */
     if (devices < 0)
         log_error("PCI: no device can be reached (%d)", devices);
+    cores_start_end();
+    paging_seal();
+    cores_release();
+    log_info("%u core%s, %s; up after %llu ms", core_count(), core_count() == 1 ? "" : "s",
+             apic_is_x2() ? "x2APIC" : "xAPIC", (unsigned long long)(time_ns() / NS_PER_MS));
+
     char broken[32];
     if (boot_config_value("break", broken, sizeof(broken)))
         machine_break(broken);
@@ -142,11 +148,7 @@ static _Noreturn void kernel_main_continue(void)
     apic_start();
     apic_start_core();
     interrupts_on();
-    cores_start();
-    paging_seal();
-    log_info("%u core%s, %s; tasks run after %llu us", core_count(), core_count() == 1 ? "" : "s",
-             apic_is_x2() ? "x2APIC" : "xAPIC", (unsigned long long)(time_ns() / NS_PER_US));
-    cores_release();
+    cores_start_begin();
     if (task_create("main", 0, MAIN_STACK_BYTES, main_task, NULL) < 0)
         panic("no memory for the first task");
     task_core_run();

@@ -2,7 +2,7 @@
  * kernel/smp.c: start of the other cores (SDM 3A, 9.4; processors as listed in the ACPI MADT, ACPI 6.5, 5.2.12), and what
  * cores ask of one another: wake up, drop TLB entries, stop.
  *
- * All processors start in parallel: each takes a stack by ticket (kernel/trampoline.S), finds its struct core by its APIC
+ * All processors start in parallel, while core 0 goes on: each takes a stack by ticket (kernel/trampoline.S), finds its struct core by its APIC
  * ID, sets itself up, and sleeps until core 0 has numbered those that came and releases them.
  */
 #include "kernel/smp.h"
@@ -17,12 +17,11 @@
 
 #define CORE_STACK_BYTES 32768 /* the home stack of task_core_run() */
 
-#define START_TIMEOUT_NS (100 * NS_PER_MS)
-#define START_AGAIN_NS \
-    (20 * NS_PER_MS) /* then the slow way of the 1990s: INIT, 10 ms, start-up twice */
+#define START_TIMEOUT_NS  (100 * NS_PER_MS)
+#define START_VIRTUAL_NS  (5 * NS_PER_S) /* a virtual processor may have to wait for a real one */
 #define STARTUP_GAP_NS    (200 * NS_PER_US) /* between the two start-up messages (SDM 3A, 9.4.4.1) */
 #define STOP_TIMEOUT_NS   (10 * NS_PER_MS)
-#define TLB_TIMEOUT_NS    (1000 * NS_PER_MS)
+#define TLB_TIMEOUT_NS    (10 * NS_PER_S) /* for a bug; a virtual processor may be late */
 
 #define MADT_ENTRIES      44
 #define MADT_LOCAL_APIC   0
@@ -35,7 +34,7 @@ struct trampoline_values {
     uint64_t efer;
     uint64_t entry;
     uint64_t stacks;
-    uint32_t ticket, reserved;
+    uint32_t ticket, ticket_limit;
     struct __attribute__((packed)) {
         uint16_t limit;
         uint32_t base;
@@ -159,6 +158,7 @@ static void trampoline_fill(uint64_t page)
         .efer = EFER_LME | EFER_NXE,
         .entry = (uint64_t)core_main,
         .stacks = (uint64_t)stack_tops,
+        .ticket_limit = candidate_count - 1,
         .gdtr = {sizeof(values->gdt) - 1, (uint32_t)(uint64_t)values->gdt},
         .far_pointer = {(uint32_t)(page + (uint64_t)(trampoline_long - trampoline_start)),
                         SELECTOR_CODE},
@@ -175,18 +175,27 @@ static bool all_started(void)
     return true;
 }
 
-static void startup_send(uint64_t page)
+static void init_send(void)
 {
     for (unsigned i = 1; i < candidate_count; i++) {
         if (!atomic_load(&core_table[i]->is_started))
-            apic_send_startup(core_table[i]->apic_id, page);
+            apic_send_init(core_table[i]->apic_id);
     }
 }
 
+static void startup_send(void)
+{
+    for (unsigned i = 1; i < candidate_count; i++) {
+        if (!atomic_load(&core_table[i]->is_started))
+            apic_send_startup(core_table[i]->apic_id, boot_info->trampoline_pa);
+    }
+}
+
+/* In a task: each core that has started wakes core 0. */
 static void wait_until(uint64_t deadline_ns)
 {
     while (!all_started() && time_ns() < deadline_ns)
-        cpu_pause();
+        core_idle(deadline_ns);
 }
 
 /* Number those that came without gaps, and forget the others. */
@@ -205,7 +214,7 @@ static void cores_number(void)
         core_table[i] = NULL;
 }
 
-void cores_start(void)
+void cores_start_begin(void)
 {
     uint64_t page = boot_info->trampoline_pa;
     candidates_collect();
@@ -219,30 +228,30 @@ void cores_start(void)
         trampoline_fill(page);
         if (paging_map(page, page, PAGE_SIZE, PAGE_RIGHT_EXECUTE) < 0)
             panic("no page-table page for starting cores");
-        /* Processors of this century need no pause between INIT and start-up, and mostly a single start-up message. */
-        for (unsigned i = 1; i < candidate_count; i++)
-            apic_send_init(core_table[i]->apic_id);
-        startup_send(page);
-        apic_timer_measure_end();
-        startup_send(page);
-        wait_until(time_ns() + START_AGAIN_NS);
-        if (!all_started()) {
-            for (unsigned i = 1; i < candidate_count; i++) {
-                if (!atomic_load(&core_table[i]->is_started))
-                    apic_send_init(core_table[i]->apic_id);
-            }
-            for (int i = 0; i < 10; i++)
-                time_spin_ns(NS_PER_MS);
-            startup_send(page);
-            time_spin_ns(STARTUP_GAP_NS);
-            startup_send(page);
-            wait_until(time_ns() + START_TIMEOUT_NS);
-        }
-        cores_number();
-        paging_unmap(page, 2 * PAGE_SIZE);
-    } else {
-        apic_timer_measure_end();
+        /* Processors of this century need no pause between INIT and start-up, and mostly one start-up message. */
+        init_send();
+        startup_send();
     }
+    apic_timer_measure_end(); /* takes 200 us, the gap that the second message is to have */
+    startup_send();
+}
+
+void cores_start_end(void)
+{
+    if (candidate_count == 1)
+        return;
+    wait_until(time_ns() + (cpu_facts.is_virtual ? START_VIRTUAL_NS : START_TIMEOUT_NS));
+    if (!all_started()) { /* the way of the 1990s (SDM 3A, 9.4.4.1) */
+        init_send();
+        for (int i = 0; i < 10; i++)
+            time_spin_ns(NS_PER_MS);
+        startup_send();
+        time_spin_ns(STARTUP_GAP_NS);
+        startup_send();
+        wait_until(time_ns() + START_TIMEOUT_NS);
+    }
+    cores_number();
+    paging_unmap(boot_info->trampoline_pa, 2 * PAGE_SIZE);
 }
 
 void cores_release(void)
@@ -311,7 +320,7 @@ void tlb_drop_everywhere(uint64_t va, uint64_t size_bytes)
     for (unsigned i = 0; i < candidate_count; i++) {
         while (core_table[i] != NULL && atomic_load(&core_table[i]->tlb_wanted)) {
             if (time_ns() > deadline)
-                panic("core %u has interrupts off for over a second", i);
+                panic("core %u has interrupts off for ten seconds", i);
             cpu_pause();
         }
     }

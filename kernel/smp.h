@@ -4,8 +4,10 @@
 
 #include "kernel/core.h"
 
-/* Start every other processor of the MADT, at once; those that do not come are left out. Then all are numbered. */
-void cores_start(void);
+/* Send every other processor of the MADT off. */
+void cores_start_begin(void);
+/* In a task, later: wait for them, leave out those that do not come, and number the others. */
+void cores_start_end(void);
 /* Let the started cores run tasks. */
 void cores_release(void);
 /* Stop all others where they are, for good. Waits for them at most 10 ms. */

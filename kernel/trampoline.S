@@ -11,6 +11,7 @@
     .set VALUES_ENTRY, VALUES + 16
     .set VALUES_STACKS, VALUES + 24
     .set VALUES_TICKET, VALUES + 32
+    .set VALUES_LIMIT, VALUES + 36
     .set VALUES_GDTR, VALUES + 40
     .set VALUES_FAR, VALUES + 48
 
@@ -47,11 +48,17 @@ trampoline_long:
     lea     trampoline_start(%rip), %rbx
     mov     $1, %eax
     lock xaddl %eax, VALUES_TICKET(%rbx)
+    cmp     VALUES_LIMIT(%rbx), %eax
+    jae     out_of_stacks           /* started a second time after taking one */
     mov     VALUES_STACKS(%rbx), %rcx
     mov     (%rcx, %rax, 8), %rsp   /* each ticket has its stack */
     mov     %eax, %edi
     xor     %ebp, %ebp
     call    *VALUES_ENTRY(%rbx)
     ud2
+out_of_stacks:
+    cli
+    hlt
+    jmp     out_of_stacks
 trampoline_end:
     .section .note.GNU-stack, "", @progbits

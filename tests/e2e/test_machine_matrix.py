@@ -23,7 +23,7 @@ def test_machine(boot, name):
     options = MACHINES[name]
     vm = boot(**options).wait_ready()
     text = vm.serial_text()
-    assert re.search(rf"\b{options['smp']} cores?, x2?APIC; tasks run", text), text
+    assert re.search(rf"\b{options['smp']} cores?, x2?APIC; up after", text), text
     assert vm.get("/livez").status == 200
     found = re.search(r"memory: (\d+) MiB; processor: (\S.*), (\d+) MHz \((HPET|ACPI timer|CPUID)\)", text)
     assert found and options["mem"] * 0.98 - 16 <= int(found[1]) <= options["mem"], text
