@@ -30,8 +30,7 @@ image_entry:
     mov     %rcx, %r12              /* EFI_HANDLE of the image */
     mov     %rdx, %r13              /* EFI_SYSTEM_TABLE * */
 
-    mov     %r12, %rdi
-    mov     %r13, %rsi
+    mov     %r13, %rdi
     call    boot_image_move
     lea     image_base(%rip), %rcx
     lea     moved(%rip), %rdx

@@ -130,6 +130,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     info->seed_is_strong = boot_seed.is_strong;
     boot_memory_reserve(system, info);
     boot_files_read(handle, system, info);
+    time_sample_early(); /* in case that took long */
     boot_token_read(system, info);
     boot_screen_find(system, info);
 

@@ -168,9 +168,8 @@ static BEFORE_GUARD EFI_STATUS rights_set(EFI_SYSTEM_TABLE *system, uint64_t bas
     return status;
 }
 
-BEFORE_GUARD char *boot_image_move(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
+BEFORE_GUARD char *boot_image_move(EFI_SYSTEM_TABLE *system)
 {
-    (void)handle;
     boot_seed_gather(system, &boot_seed);
 
     uint64_t size_bytes = image_facts.size_bytes;

@@ -27,7 +27,7 @@ extern struct boot_seed boot_seed;
 void boot_seed_gather(EFI_SYSTEM_TABLE *system, struct boot_seed *out);
 
 /* Copy the image to a random place and relocate it there. Returns the new base, or the present one if that fails. */
-char *boot_image_move(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
+char *boot_image_move(EFI_SYSTEM_TABLE *system);
 
 /* ---- steps of efi_main(), each filling its part of *info ------------------------------------------------------- */
 

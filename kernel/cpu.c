@@ -20,11 +20,11 @@
 #define DESCRIPTOR_DATA   UINT64_C(0x00cf93000000ffff)
 #define DESCRIPTOR_TSS    UINT64_C(0x0000890000000000)
 
-struct core *core_table[CORE_MAX];
-struct cpu_facts cpu_facts;
+SEALED struct core *core_table[CORE_MAX];
+SEALED struct cpu_facts cpu_facts;
 
-static struct cpu_features features;
-static uint64_t cr4_wanted, xcr0_wanted;
+SEALED static struct cpu_features features;
+SEALED static uint64_t cr4_wanted, xcr0_wanted;
 
 /* The first core's area exists before there is any memory to allocate, and so do its first exception stacks. */
 static _Alignas(64) char first_area[TLS_BYTES_MAX + sizeof(struct core)];

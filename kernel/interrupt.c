@@ -24,7 +24,7 @@ static_assert(sizeof(struct gate) == 16, "SDM 3A, figure 6-8");
 #define MSI_ADDRESS_APIC_ID BITS(19, 12)
 
 extern const char vector_entries[]; /* kernel/vectors.S */
-static struct gate table[256];
+SEALED static struct gate table[256];
 static struct spinlock allocation_lock;
 
 void interrupt_table_build(void)

@@ -84,10 +84,7 @@ const void *firmware_map(uint64_t pa, uint64_t size_bytes);
 /* Physical address behind a mapped address (identity for all but stacks), or UINT64_MAX when it is not mapped. */
 uint64_t va_to_pa(const volatile void *va);
 
-/*
- * Variables that are set during start-up only: read-only from machine_seal() on, which the runtime calls when it is up.
- */
-#define SEALED __attribute__((section(".data.sealed")))
+/* Make SEALED variables (kernel/kernel.h) read-only. Called when runtime_main() has returned. */
 void machine_seal(void);
 
 /* ---- console ----------------------------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
 #define HOME_STACK_BYTES 32768
 #define MAIN_STACK_BYTES (256 * 1024)
 
-const struct boot_info *boot_info;
+SEALED const struct boot_info *boot_info;
 
 __attribute__((weak)) void runtime_main(void)
 {
@@ -136,6 +136,7 @@ static void main_task(void *arg)
     if (boot_config_value("break", broken, sizeof(broken)))
         machine_break(broken);
     runtime_main();
+    machine_seal();
 }
 
 /* On core 0's own stack: the firmware's memory is ours now. */
@@ -162,9 +163,9 @@ _Noreturn void kernel_main(struct boot_info *info)
     cpu_detect();
     interrupt_table_build();
     cpu_start(core);
-    time_start(info->exit_tsc, info->entry_tsc, info->wall_clock_ns);
     serial_start();
     log_start();
+    time_start(info->exit_tsc, info->entry_tsc, info->wall_clock_ns);
     restart_delay_read();
 
     /* 2. our own page tables, with a stack that has a guard page */

@@ -39,8 +39,8 @@
 #define TABLES_SPARE \
     384 /* beyond those for RAM: device memory, stacks, pages that get split. Big BARs need few */
 
-static uint64_t *root;   /* level 4 */
-static uint64_t root_pa; /* what CR3 gets: level 4, or the single-entry level 5 above it */
+SEALED static uint64_t *root;   /* level 4 */
+SEALED static uint64_t root_pa; /* what CR3 gets: level 4, or the single-entry level 5 above it */
 static uint64_t *pool;
 static uint64_t pool_pages, pool_used;
 static struct spinlock lock;

@@ -31,6 +31,8 @@ static _Atomic unsigned ways_tried;
  */
 static bool runtime_services_map(void)
 {
+    if (boot_info == NULL)
+        return false;
     for (uint32_t i = 0; i < boot_info->range_count; i++) {
         const struct boot_range *range = &boot_info->ranges[i];
         unsigned flags = range->kind == BOOT_RANGE_RUNTIME_CODE

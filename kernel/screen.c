@@ -13,6 +13,7 @@
 
 #define CELL_WIDTH     (FONT_WIDTH + 1)
 #define CELL_HEIGHT    (FONT_HEIGHT + 1)
+#define MARGIN         4   /* at the left and the top, in pixels of the font */
 #define COLUMNS_WANTED 100 /* letters are as large as still gives this many columns */
 #define COLUMNS_MAX    200
 #define ROWS_MAX       120
@@ -23,9 +24,10 @@ struct cell {
     uint8_t colour;
 };
 
-static volatile uint32_t *pixels; /* NULL: no screen */
-static uint32_t pitch, scale, columns, rows, column, row;
-static uint32_t palette[3];
+SEALED static volatile uint32_t *pixels; /* of the first letter; NULL: no screen */
+SEALED static uint32_t pitch, scale, columns, rows;
+SEALED static uint32_t palette[3];
+static uint32_t column, row;
 static struct cell cells[ROWS_MAX][COLUMNS_MAX];
 
 static uint32_t colour_make(const struct boot_screen *screen, uint32_t red, uint32_t green,
@@ -37,8 +39,8 @@ static uint32_t colour_make(const struct boot_screen *screen, uint32_t red, uint
 bool screen_start(void)
 {
     const struct boot_screen *screen = &boot_info->screen;
-    if (screen->size_bytes == 0)
-        return false;
+    if (screen->width < 320 || screen->height < 200)
+        return false; /* none, or nothing that text fits on */
     volatile uint32_t *mapped = mmio_map(screen->pa, screen->size_bytes, CACHE_WRITE_COMBINING);
     if (mapped == NULL)
         return false;
@@ -46,15 +48,16 @@ bool screen_start(void)
     scale = screen->width / (CELL_WIDTH * COLUMNS_WANTED);
     if (scale == 0)
         scale = 1;
-    columns = (uint32_t)min_u64(screen->width / (CELL_WIDTH * scale), COLUMNS_MAX);
-    rows = (uint32_t)min_u64(screen->height / (CELL_HEIGHT * scale), ROWS_MAX);
+    uint32_t margin = MARGIN * scale;
+    columns = (uint32_t)min_u64((screen->width - margin) / (CELL_WIDTH * scale), COLUMNS_MAX);
+    rows = (uint32_t)min_u64((screen->height - margin) / (CELL_HEIGHT * scale), ROWS_MAX);
     if (columns < 20 || rows < SCROLL_ROWS + 2)
         return false;
     palette[SCREEN_PLAIN] = colour_make(screen, 0xd0, 0xd0, 0xd0);
     palette[SCREEN_WARN] = colour_make(screen, 0xff, 0xc8, 0x40);
     palette[SCREEN_ERROR] = colour_make(screen, 0xff, 0x60, 0x50);
     memset(cells, 0, sizeof(cells)); /* the boot loader has cleared the screen */
-    pixels = mapped;
+    pixels = mapped + (uint64_t)margin * pitch + margin;
     return true;
 }
 

@@ -15,7 +15,7 @@
 #include "kernel/paging.h"
 #include "kernel/x86.h"
 
-#define CORE_STACK_BYTES 32768 /* the home stack of task_core_run() */
+#define CORE_STACK_BYTES  32768 /* the home stack of task_core_run() */
 
 #define START_TIMEOUT_NS  (100 * NS_PER_MS)
 #define START_VIRTUAL_NS  (5 * NS_PER_S) /* a virtual processor may have to wait for a real one */
@@ -55,8 +55,8 @@ static_assert(offsetof(struct trampoline_values, ticket) == 32 &&
 
 extern const char trampoline_start[], trampoline_long[], trampoline_end[];
 
-static unsigned count = 1;           /* cores that run tasks */
-static unsigned candidate_count = 1; /* while starting: entries of core_table */
+SEALED static unsigned count = 1;           /* cores that run tasks */
+SEALED static unsigned candidate_count = 1; /* while starting: entries of core_table */
 static uint64_t stack_tops[CORE_MAX];
 static _Atomic bool is_released;
 static _Atomic bool is_stopping;

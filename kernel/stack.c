@@ -11,7 +11,7 @@
 #define SIZES_MAX       8  /* different sizes that are kept */
 #define STACK_BYTES_MAX (UINT64_C(64) << 20)
 
-uint64_t stack_window;
+SEALED uint64_t stack_window;
 
 struct kept_stack {
     struct kept_stack *next; /* stored in the free stack itself */

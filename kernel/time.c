@@ -39,10 +39,10 @@ static struct sample {
     bool is_taken;
 } first;
 
-static uint64_t tsc_hz;
+SEALED static uint64_t tsc_hz;
 static const char *source = "nothing";
-static uint64_t base_tsc;
-static uint64_t ns_per_tick_32; /* nanoseconds per TSC tick, times 2^32; 0: not started */
+SEALED static uint64_t base_tsc;
+SEALED static uint64_t ns_per_tick_32; /* nanoseconds per TSC tick, times 2^32; 0: not started */
 static _Atomic int64_t wall_clock_offset_ns; /* wall clock - time_ns(); 0: unknown */
 
 /* ---- clocks of known speed --------------------------------------------------------------------------------------- */
@@ -126,10 +126,11 @@ void time_sample_early(void)
         reference = (struct reference){.name = "none"};
     if (reference.hz == 0)
         return;
-    /* The 24-bit timer wraps after 4.7 s: start afresh if at 6 GHz a third of that may have passed. */
+    /* A narrow counter wraps: start afresh when, at 0.8 GHz or more, half that time may have passed. */
     struct sample now = sample_take();
-    if (!first.is_taken ||
-        (reference.mask == 0xffffff && now.tsc - first.tsc > UINT64_C(2000000000)))
+    bool may_wrap = reference.mask != UINT64_MAX &&
+                    now.tsc - first.tsc > reference.mask / reference.hz * UINT64_C(400000000);
+    if (!first.is_taken || may_wrap)
         first = now;
 }
 

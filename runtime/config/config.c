@@ -29,7 +29,7 @@
      .mdns = true}
 
 static const struct config defaults = CONFIG_DEFAULTS;
-struct config config = CONFIG_DEFAULTS;
+SEALED struct config config = CONFIG_DEFAULTS;
 
 /* ---- values: each returns NULL, or what the value should have been, and leaves *out alone then ------------------ */
 
