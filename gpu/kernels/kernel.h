@@ -20,6 +20,9 @@
  * threads, each thread's in rising order. So every device adds up a thread's share in the same order, and a sum is the
  * same on all of them.
  *
+ * A KERNEL_FUNCTION may have phases, too: it takes `const struct kernel_block *block_` first, and is called with BLOCK. What
+ * points to SHARED memory is a SHARED_POINTER(type).
+ *
  * The argument struct is the kernel's only parameter. Pointers in it are GPU virtual addresses (gpu_buffer.gva). It has the
  * C layout, which x86-64 and nvptx64 share. Data that comes from files may lie at any address: read it with load_u8() to
  * load_u64(). Blocks have one dimension of threads.
@@ -37,6 +40,7 @@
 
 #if defined(__NVPTX__)
 
+struct kernel_block;
 /* A kernel whose argument struct has another name than its own. */
 #define KERNEL_WITH(name, args_type)                                                               \
     __attribute__((nvptx_kernel)) void name(const args_type args_by_value);                        \
@@ -57,6 +61,9 @@
         for (uint64_t i = (begin) + t; i < (end); i += BLOCK_THREADS)
 #define PRIVATE_FOR(threads, type, name) type name##_private
 #define P(name, t) name##_private
+#define KERNEL_FUNCTION __attribute__((always_inline)) static inline
+#define BLOCK ((const struct kernel_block *)0)
+#define SHARED_POINTER(type) __attribute__((address_space(3))) type *
 /* Not zeroed, as shared memory is: hence loader_uninitialized. */
 #define SHARED(type, name, count)                                                                  \
     static __attribute__((address_space(3), loader_uninitialized)) type name[count]
@@ -96,6 +103,9 @@ typedef void kernel_function(const void *args, const struct kernel_block *block)
         for (uint32_t t = 0, left_ = (uint32_t)smaller_u64(end_ - base_, threads_); t < left_; t++)    \
             for (uint64_t i = base_ + t, once_ = 0; once_ == 0; once_ = 1)
 #define PRIVATE_FOR(threads, type, name) type name##_private[threads]
+#define KERNEL_FUNCTION __attribute__((noinline)) static
+#define BLOCK block_
+#define SHARED_POINTER(type) type *
 #define P(name, t) name##_private[t]
 #define SHARED(type, name, count) type name[count] /* on the worker's stack (gpu/cpu: 640 KiB) */
 

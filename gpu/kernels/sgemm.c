@@ -46,7 +46,6 @@ struct micro_tile {
 
 #if defined(__NVPTX__)
 /* A lies by columns: the threads of a warp read neighbouring words. A thread copies single elements, neighbours in step. */
-#define SHARED_POINTER(type) __attribute__((address_space(3))) type *
 #define A_ROW_STRIDE         1
 #define A_COLUMN_STRIDE      (TILE_M + 4)
 #define A_FLOATS             (A_COLUMN_STRIDE * TILE_K)
@@ -56,7 +55,6 @@ struct micro_tile {
 #else
 /* A lies by rows: copies are runs, and the micro kernel broadcasts from rows a constant stride apart. The padding keeps
  * rows out of one another's cache sets. Threads go down the columns, so that B's columns stay in L1. */
-#define SHARED_POINTER(type) type *
 #define A_ROW_STRIDE         (TILE_K + 16)
 #define A_COLUMN_STRIDE      1
 #define A_FLOATS             (A_ROW_STRIDE * TILE_M)
