@@ -38,12 +38,12 @@ static void name_result(struct netif *netif, u8_t result, s8_t slot)
         log_info("net: this machine is %s.local", hostname);
         return;
     }
-    if (++name_number > NAME_NUMBER_MAX) {
+    if (name_number >= NAME_NUMBER_MAX) {
         log_warn("net: every name from %s to %s-%u is taken", config.hostname, config.hostname,
                  NAME_NUMBER_MAX);
-        mdns_resp_remove_netif(netif);
-        return;
+        return; /* lwIP does not probe again by itself */
     }
+    name_number++;
     /* Host and service share the name, so they get the same number. The base is cut to leave room
      * for it (63 bytes). */
     log_info("net: %s.local is taken by another machine", hostname);

@@ -29,7 +29,7 @@
 #define MEMP_NUM_TCP_PCB               192
 #define MEMP_NUM_TCP_PCB_LISTEN        4
 #define MEMP_NUM_UDP_PCB               6 /* DHCP, DNS, mDNS, SNTP */
-#define MEMP_NUM_SYS_TIMEOUT           (LWIP_NUM_SYS_TIMEOUT_INTERNAL + 16)
+#define MEMP_NUM_SYS_TIMEOUT           (LWIP_NUM_SYS_TIMEOUT_INTERNAL + 24)
 #define MEMP_NUM_IGMP_GROUP            4
 #define ARP_TABLE_SIZE                 32
 #define MEMP_NUM_ARP_QUEUE             32
@@ -82,7 +82,7 @@
 #define TCP_SND_QUEUELEN    ((4 * TCP_SND_BUF + TCP_MSS - 1) / TCP_MSS)
 #define TCP_SNDLOWAT        (32 * 1024)
 #define TCP_QUEUE_OOSEQ     1
-#define TCP_OOSEQ_MAX_PBUFS 32 /* per connection: nobody fills the receive pool with holes */
+#define TCP_OOSEQ_MAX_PBUFS            12 /* per connection: nobody fills the pools with holes */
 #define LWIP_TCP_SACK_OUT   1
 #define LWIP_TCP_KEEPALIVE  1
 #define TCP_LISTEN_BACKLOG  1
