@@ -1,6 +1,7 @@
 /*
  * runtime/net/e1000e.c: Intel's 82574L, which QEMU's `-device e1000e` models. Follows the Intel
- * 82574 GbE Controller Family Datasheet, revision 3.4; section numbers are that document's.
+ * 82574 GbE Controller Family Datasheet, revision 3.4; section numbers are that document's. What only
+ * Linux's e1000e driver shows says so.
  *
  * Driven: 82574L (8086:10d3) and 82574LA (8086:10f6). Their relatives 82571, 82572, 82573 and
  * 82583V have the same rings and descriptors but other reset and interrupt rules and no (or other)
@@ -227,7 +228,7 @@ static int e1000e_reset(struct e1000e *dev)
     reg_write(dev, E1000_IMC, E1000_INT_ALL);
     reg_write(dev, E1000_RCTL, 0);
     reg_write(dev, E1000_TCTL, E1000_TCTL_PSP);
-    /* Requests under way must end first (5.2.5.3); a reset that cuts one short may hang the bus. 10
+    /* Requests under way must end first; a reset that cuts one short may hang the bus. 10
      * ms: ours. */
     reg_write(dev, E1000_CTRL, reg_read(dev, E1000_CTRL) | E1000_CTRL_GIO_MASTER_DISABLE);
     int error = wait_reg32(dev->regs + E1000_STATUS, E1000_STATUS_GIO_MASTER_ENABLE, 0,
@@ -236,7 +237,7 @@ static int e1000e_reset(struct e1000e *dev)
         return error;
 
     reg_write(dev, E1000_CTRL, reg_read(dev, E1000_CTRL) | E1000_CTRL_RST);
-    time_spin_ns(10 * NS_PER_US); /* no access for 1 us after the reset (4.6.2) */
+    time_spin_ns(10 * NS_PER_US); /* ours: the first access must not come too soon */
     error = wait_reg32(dev->regs + E1000_CTRL, E1000_CTRL_RST, 0, time_ns() + 10 * NS_PER_MS);
     if (error == 0)
         error = wait_reg32(dev->regs + E1000_EECD, E1000_EECD_AUTO_RD, E1000_EECD_AUTO_RD,
@@ -306,7 +307,7 @@ static void start_receive(struct nic *nic, struct e1000e *dev)
     reg_write(dev, E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_MPE | E1000_RCTL_BAM | E1000_RCTL_SECRC);
     dma_wmb();
     reg_write(dev, E1000_RDT,
-              RING_COUNT - 1); /* after RCTL.EN (4.6.5); head == tail would be an empty ring */
+              RING_COUNT - 1); /* after RCTL.EN; head == tail would be an empty ring */
 }
 
 static void start_transmit(struct e1000e *dev)
@@ -318,7 +319,7 @@ static void start_transmit(struct e1000e *dev)
     reg_write(dev, E1000_TDH, 0);
     reg_write(dev, E1000_TDT, 0);
     reg_write(dev, E1000_TXDCTL, E1000_TXDCTL_GRAN | E1000_TXDCTL_ONE);
-    /* Values that 4.6.6 and the register descriptions give for full duplex. */
+    /* Linux's e1000e driver sets these gaps for copper. */
     reg_write(dev, E1000_TIPG,
               field_put(E1000_TIPG_IPGT, 8) | field_put(E1000_TIPG_IPGR1, 8) |
                   field_put(E1000_TIPG_IPGR2, 6));

@@ -47,7 +47,7 @@ static int find_window(struct virtio *virtio, uint8_t type, uint32_t bytes_min, 
 
 static int map_windows(struct virtio *virtio)
 {
-    struct window common, notify, config;
+    struct window common = {0}, notify = {0}, config = {0};
     int error = find_window(virtio, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_COMMON_BYTES, &common);
     if (error == 0)
         error = find_window(virtio, VIRTIO_PCI_CAP_NOTIFY_CFG, 2, &notify);

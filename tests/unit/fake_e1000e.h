@@ -1,6 +1,6 @@
 /*
- * tests/unit/fake_e1000e.h: an Intel 82574L, written from its datasheet (revision 3.4). BAR 0 holds its registers; the mmio
- * functions below are this device. It can be told to misbehave.
+ * tests/unit/fake_e1000e.h: an Intel 82574L, written from its datasheet (revision 3.4). BAR 0 holds its registers;
+ * the mmio functions below are this device. It can be told to misbehave.
  */
 #ifndef INGOT_TEST_FAKE_E1000E_H
 #define INGOT_TEST_FAKE_E1000E_H

@@ -1,6 +1,6 @@
 /*
- * tests/unit/fake_virtio_net.h: a modern virtio network device on PCI, written from VIRTIO 1.2 (OASIS 2022), chapters 2.7,
- * 4.1 and 5.1. BAR 4 holds its registers; the mmio functions below are this device. It can be told to misbehave.
+ * tests/unit/fake_virtio_net.h: a modern virtio network device on PCI, written from VIRTIO 1.2 (OASIS 2022),
+ * chapters 2.7, 4.1 and 5.1. BAR 4 holds its registers; the mmio functions below are this device. It can be told to misbehave.
  */
 #ifndef INGOT_TEST_FAKE_VIRTIO_NET_H
 #define INGOT_TEST_FAKE_VIRTIO_NET_H
@@ -93,7 +93,7 @@ static void fake_write(unsigned offset, uint32_t value)
     if (offset >= FAKE_NOTIFY && offset < FAKE_CONFIG) {
         unsigned number = (offset - FAKE_NOTIFY) / 4;
         assert_true(number < 2 && value == number);
-        fake.queue[number].kicks++;
+        fake.queue[number & 1].kicks++;
         return;
     }
     switch (offset - FAKE_COMMON) {
@@ -243,7 +243,7 @@ static bool fake_deliver(const void *frame, unsigned bytes, uint8_t flags, uint8
     return true;
 }
 
-/* Take a frame to send: header and data go to out; returns the bytes, -1 when there is none. *head is not yet reported. */
+/* Take a frame to send: header and data go to out; returns the bytes, or -1. *head is not yet reported as done. */
 static int fake_fetch(uint8_t *out, unsigned *head)
 {
     struct fake_queue *queue = &fake.queue[1];
