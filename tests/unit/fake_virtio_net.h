@@ -1,6 +1,7 @@
 /*
  * tests/unit/fake_virtio_net.h: a modern virtio network device on PCI, written from VIRTIO 1.2 (OASIS 2022),
- * chapters 2.7, 4.1 and 5.1. BAR 4 holds its registers; the mmio functions below are this device. It can be told to misbehave.
+ * chapters 2.7, 4.1 and 5.1. BAR 4 holds its registers; the mmio functions below are this device. It can be told to
+ * misbehave.
  */
 #ifndef INGOT_TEST_FAKE_VIRTIO_NET_H
 #define INGOT_TEST_FAKE_VIRTIO_NET_H

@@ -1,6 +1,6 @@
 /*
- * tests/unit/test_e1000e.c: the e1000e driver against the fake device of fake_e1000e.h. The driver's sources are included,
- * because the Linux process has no use for them otherwise.
+ * tests/unit/test_e1000e.c: the e1000e driver against the fake device of fake_e1000e.h. The
+ * driver's sources are included, because the Linux process has no use for them otherwise.
  */
 #include "tests/unit/fake_e1000e.h"
 

@@ -1,6 +1,6 @@
 /*
- * tests/unit/test_virtio_net.c: the virtio-net driver against the fake device of fake_virtio_net.h. The driver's sources are
- * included, because the Linux process has no use for them otherwise.
+ * tests/unit/test_virtio_net.c: the virtio-net driver against the fake device of fake_virtio_net.h. The
+ * driver's sources are included, because the Linux process has no use for them otherwise.
  */
 #include "tests/unit/fake_virtio_net.h"
 
