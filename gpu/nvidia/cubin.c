@@ -47,6 +47,7 @@ struct elf_rela {
 static_assert(sizeof(struct elf_rela) == 24, "ELF64");
 
 #define EM_CUDA                 190
+#define SHT_NULL                0
 #define SHT_PROGBITS            1
 #define SHT_SYMTAB              2
 #define SHT_RELA                4
@@ -102,6 +103,12 @@ static bool is_inside(const struct cubin *cubin, uint64_t offset, uint64_t size_
     return offset <= cubin->size_bytes && size_bytes <= cubin->size_bytes - offset;
 }
 
+/* Does it have bytes in the file? Then check_sections() has seen to it that they lie inside. */
+static bool has_bytes(const struct elf_section *section)
+{
+    return section->type != SHT_NULL && section->type != SHT_NOBITS;
+}
+
 /* A string of a string table, or NULL when it is not inside it with its NUL. */
 static const char *string_at(const struct cubin *cubin, const struct elf_section *table,
                              uint32_t offset)
@@ -141,10 +148,12 @@ static int check_sections(struct cubin *cubin, const struct elf_header *header)
         return bad(cubin, "the section table lies outside the file");
     if (header->section_names >= header->section_count)
         return bad(cubin, "no section names");
+    struct elf_section names = section_at(cubin, header->section_names);
+    if (!has_bytes(&names))
+        return bad(cubin, "no section names");
     for (unsigned i = 0; i < header->section_count; i++) {
         struct elf_section section = section_at(cubin, i);
-        if (section.type != SHT_NOBITS && section.type != 0 &&
-            !is_inside(cubin, section.offset, section.size_bytes))
+        if (has_bytes(&section) && !is_inside(cubin, section.offset, section.size_bytes))
             return bad(cubin, "a section lies outside the file");
         if (section.size_bytes > IMAGE_BYTES_MAX)
             return bad(cubin, "a section of absurd size");
@@ -321,7 +330,7 @@ static int read_sections(struct cubin *cubin, unsigned section_count)
                 return bad(cubin, "a symbol table without names");
             symbols = section;
             strings = section_at(cubin, section.link);
-            if (strings.type == SHT_NOBITS || strings.type == 0)
+            if (!has_bytes(&strings))
                 return bad(cubin, "a symbol table without names");
         }
     }
@@ -330,9 +339,9 @@ static int read_sections(struct cubin *cubin, unsigned section_count)
         const char *full = section_name(cubin, &section), *name;
         struct cubin_kernel *kernel;
         int error = 0;
-        if (strcmp(full, ".nv.info") == 0 && section.type != SHT_NOBITS) {
+        if (strcmp(full, ".nv.info") == 0 && has_bytes(&section)) {
             error = read_global_info(cubin, &section, &symbols, &strings);
-        } else if ((name = after(full, ".nv.info.")) && section.type != SHT_NOBITS &&
+        } else if ((name = after(full, ".nv.info.")) && has_bytes(&section) &&
                    (kernel = kernel_named(cubin, name))) {
             error = read_kernel_info(cubin, &section, kernel);
         } else if ((name = after(full, ".nv.shared.")) && (kernel = kernel_named(cubin, name))) {

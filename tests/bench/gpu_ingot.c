@@ -173,8 +173,6 @@ static void copies(void)
     }
     struct gpu_kernel *kernel = module ? find(module, "stream") : NULL;
     struct stream_args args = {(void *)a->gva, (void *)b->gva, (1ull << 30) / 16};
-    struct gpu_device_info info;
-    gpu_device_info(device, &info);
     for (int kind = 0; kind < 3; kind++) {
         struct stream *stream = kind == 0 ? &copy : &compute;
         for (int round = -2; round < 30; round++) {
@@ -182,11 +180,12 @@ static void copies(void)
             if (kind < 2)
                 OK(gpu_copy(stream->queue, b, 0, a, 0, 1ull << 30));
             else
-                OK(gpu_launch(stream->queue, kernel,
-                              &(struct gpu_launch){.grid = {info.multiprocessors * 16, 1, 1},
-                                                   .block = {512, 1, 1},
-                                                   .args = &args,
-                                                   .args_bytes = sizeof(args)}));
+                OK(gpu_launch(
+                    stream->queue, kernel,
+                    &(struct gpu_launch){.grid = {(uint32_t)((args.count + 127) / 128), 1, 1},
+                                         .block = {128, 1, 1},
+                                         .args = &args,
+                                         .args_bytes = sizeof(args)}));
             finish(stream);
             if (round >= 0)
                 sample(2.0 * (1ull << 30) / (now_s() - start) / 1e9);

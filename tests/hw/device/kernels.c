@@ -146,19 +146,9 @@ KERNEL(many_registers)
 typedef uint32_t words4 __attribute__((ext_vector_type(4)));
 KERNEL(stream)
 {
-    const words4 *in = (const words4 *)ARGS->in;
-    words4 *out = (words4 *)ARGS->out;
-    uint64_t threads = (uint64_t)GRID_BLOCKS_X * BLOCK_THREADS;
+    uint64_t base = (uint64_t)BLOCK_INDEX_X * BLOCK_THREADS;
     FOR_THREADS (t) {
-        uint64_t i = (uint64_t)BLOCK_INDEX_X * BLOCK_THREADS + t;
-        for (; i + 3 * threads < ARGS->count; i += 4 * threads) {
-            words4 a = in[i], b = in[i + threads], c = in[i + 2 * threads], d = in[i + 3 * threads];
-            out[i] = a;
-            out[i + threads] = b;
-            out[i + 2 * threads] = c;
-            out[i + 3 * threads] = d;
-        }
-        for (; i < ARGS->count; i += threads)
-            out[i] = in[i];
+        if (base + t < ARGS->count)
+            ((words4 *)ARGS->out)[base + t] = ((const words4 *)ARGS->in)[base + t];
     }
 }

@@ -74,7 +74,7 @@ struct many_registers_args {
     uint32_t rounds;
 };
 
-/* 16 bytes per thread and step: out[i] = in[i] */
+/* out[i] = in[i], 16 bytes per thread */
 struct stream_args {
     const void *in;
     void *out;
