@@ -185,10 +185,12 @@ static void cqe_post(struct fake_nvme *dev, unsigned index, uint16_t sq_id, uint
 static void complete(struct fake_nvme *dev, unsigned index, const struct nvme_sqe *sqe,
                      uint16_t status, uint32_t result, enum fake_nvme_fault fault)
 {
+    const uint16_t wrong =
+        NVME_STATUS(0, 0x06); /* so that somebody who takes it for his own notices */
     if (fault == FAULT_WRONG_CID)
-        cqe_post(dev, index, (uint16_t)index, sqe->cid ^ 0x4000, 0, 0, false);
+        cqe_post(dev, index, (uint16_t)index, sqe->cid ^ 0x4000, wrong, 0, false);
     if (fault == FAULT_WRONG_QUEUE)
-        cqe_post(dev, index, (uint16_t)(index + 1), sqe->cid, 0, 0, false);
+        cqe_post(dev, index, (uint16_t)(index + 1), sqe->cid, wrong, 0, false);
     cqe_post(dev, index, (uint16_t)index, sqe->cid, status, result, fault == FAULT_STALE_PHASE);
     if (fault == FAULT_TWICE)
         cqe_post(dev, index, (uint16_t)index, sqe->cid, status, result, false);

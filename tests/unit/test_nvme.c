@@ -515,6 +515,44 @@ static void test_doorbells_are_batched(void **state)
     bench_end(&dev);
 }
 
+/* While completions come in, new commands wait for company: until a poll finds none, or half are news. */
+static void test_submissions_gather(void **state)
+{
+    (void)state;
+    struct fake_nvme dev = {.namespaces = {{.nsid = 1, .block_count = 10000}}, .holds_io = true};
+    fake_nvme_attach(&dev);
+    assert_int_equal(bench_start(), 1);
+    struct bench_buffer b = bench_buffer_make(0, 512);
+    struct nvme_request reads[16], more[16];
+    for (unsigned i = 0; i < 16; i++) {
+        reads[i] = bench_request(NVME_READ, 0, i, 1, &b);
+        more[i] = bench_request(NVME_READ, 0, i, 1, &b);
+        assert_int_equal(nvme_submit(&reads[i]), 0);
+    }
+    nvme_kick();
+    assert_int_equal(dev.held_count, 16);
+
+    fake_nvme_release(&dev, 0);
+    assert_int_equal(nvme_submit(&more[0]), 0);
+    assert_int_equal(nvme_poll(), 1);
+    assert_int_equal(dev.sq_doorbells, 1); /* one of sixteen is news */
+    assert_int_equal(nvme_poll(), 0);
+    assert_int_equal(dev.sq_doorbells, 2); /* nothing came: no more waiting */
+
+    for (unsigned i = 0; i < 8; i++)
+        fake_nvme_release(&dev, 0);
+    for (unsigned i = 1; i < 9; i++)
+        assert_int_equal(nvme_submit(&more[i]), 0);
+    assert_int_equal(nvme_poll(), 8);
+    assert_int_equal(dev.sq_doorbells,
+                     3); /* the controller has as much to do as it has not heard of */
+    while (dev.held_count > 0)
+        fake_nvme_release(&dev, 0);
+    assert_int_equal(nvme_poll(), 16);
+    bench_buffer_free(&b);
+    bench_end(&dev);
+}
+
 /* A controller that looks at memory by itself gets no doorbell at all; one that asks for it gets it. */
 static void test_shadow_doorbells(void **state)
 {
@@ -838,6 +876,7 @@ int main(void)
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_health),
         cmocka_unit_test(test_doorbells_are_batched),
+        cmocka_unit_test(test_submissions_gather),
         cmocka_unit_test(test_shadow_doorbells),
         cmocka_unit_test(test_queue_depths),
         cmocka_unit_test(test_queues_of_cores),
