@@ -1,6 +1,6 @@
 /*
- * boot/files.c: ingot.conf and the files of \firmware, read from the volume the image came from through the firmware's own
- * FAT driver (UEFI 2.10, 13.4 Simple File System, 13.5 File Protocol).
+ * boot/files.c: ingot.conf and the files of \firmware, read from the volume the image came from through the
+ * firmware's own FAT driver (UEFI 2.10, 13.4 Simple File System, 13.5 File Protocol).
  *
  * Everything is bounded, and nothing in here can stop the boot: what cannot be read is named in boot_info.
  */

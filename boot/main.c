@@ -1,9 +1,9 @@
 /*
- * boot/main.c: the UEFI application's steps (UEFI 2.10), in order. It runs where entry.S moved it to, on the firmware's
- * stack, and leaves for good through kernel_main().
+ * boot/main.c: the UEFI application's steps (UEFI 2.10), in order. It runs where entry.S moved it to, on the
+ * firmware's stack, and leaves for good through kernel_main().
  *
- * What is missing (configuration, screen, random numbers, ACPI) is left out of boot_info; only memory for boot_info itself
- * and ExitBootServices() are indispensable.
+ * What is missing (configuration, screen, random numbers, ACPI) is left out of boot_info; only memory for
+ * boot_info itself and ExitBootServices() are indispensable.
  */
 #include <string.h>
 

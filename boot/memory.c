@@ -28,7 +28,10 @@ void boot_memory_reserve(EFI_SYSTEM_TABLE *system, struct boot_info *info)
 {
     EFI_BOOT_SERVICES *bs = system->BootServices;
 
-    /* Two pages for the code that other cores start in: real mode reaches 1 MiB, and the first 64 KiB stay unmapped. */
+    /*
+     * Two pages for the code that other cores start in: real mode reaches 1 MiB, and the first 64 KiB stay
+     * unmapped.
+     */
     EFI_PHYSICAL_ADDRESS low = 0xfffff;
     if (!EFI_ERROR(bs->AllocatePages(AllocateMaxAddress, EfiLoaderData, 2, &low)) &&
         low >= 0x10000 && boot_keep(info, low, 2 * PAGE_SIZE))

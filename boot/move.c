@@ -1,13 +1,17 @@
 /*
- * boot/move.c: runs first, where the firmware loaded the image: gathers randomness, copies the image to a random place,
- * relocates the copy, and gives its pages the rights of their sections where the firmware lets us (UEFI 2.10, 37.1).
+ * boot/move.c: runs first, where the firmware loaded the image: gathers randomness, copies the image to a
+ * random place, relocates the copy, and gives its pages the rights of their sections where the firmware lets us
+ * (UEFI 2.10, 37.1).
  *
  * Nothing here may use the stack protector (it has no guard yet) or anything that keeps state, but boot_seed.
  */
 #include "boot/uefi.h"
 #include "kernel/x86.h"
 
-/* A record of the ELF relocation table (System V ABI, AMD64 supplement 4.4). The linker script keeps only RELATIVE ones. */
+/*
+ * A record of the ELF relocation table (System V ABI, AMD64 supplement 4.4). The linker script keeps only
+ * RELATIVE ones.
+ */
 struct elf_rela {
     uint64_t offset;
     uint64_t info;

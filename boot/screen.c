@@ -1,7 +1,8 @@
 /*
  * boot/screen.c: the frame buffer of the Graphics Output Protocol (UEFI 2.10, 12.9), in the mode the firmware chose.
  *
- * A mode without a linear frame buffer of 32-bit pixels counts as no screen. The screen is cleared here, by the firmware.
+ * A mode without a linear frame buffer of 32-bit pixels counts as no screen. The screen is cleared here, by the
+ * firmware.
  */
 #include "boot/uefi.h"
 

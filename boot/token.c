@@ -1,5 +1,6 @@
 /*
- * boot/token.c: the access token, kept by the firmware in a variable that only boot services can reach (UEFI 2.10, 8.2).
+ * boot/token.c: the access token, kept by the firmware in a variable that only boot services can reach (UEFI
+ * 2.10, 8.2).
  *
  * Made at the first boot: 128 random bits as 32 hexadecimal digits. It never goes into the log.
  */

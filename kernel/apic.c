@@ -1,6 +1,6 @@
 /*
- * kernel/apic.c: local APIC, as x2APIC through MSRs where the processor has it, else as xAPIC through memory (Intel SDM 3A,
- * chapter 11). The I/O APICs and the two 8259s stay masked: every device we drive uses MSI-X.
+ * kernel/apic.c: local APIC, as x2APIC through MSRs where the processor has it, else as xAPIC through memory
+ * (Intel SDM 3A, chapter 11). The I/O APICs and the two 8259s stay masked: every device we drive uses MSI-X.
  */
 #include "kernel/apic.h"
 
@@ -76,7 +76,10 @@ void apic_end_of_interrupt(void)
     write(APIC_EOI, 0);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- start
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* Firmware may have left timer or keyboard interrupts routed; nobody handles them here. */
 static void io_apics_mask(void)
@@ -139,7 +142,10 @@ void apic_start_core(void)
     core_self()->apic_id = apic_id();
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- messages
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void send(uint32_t to, uint64_t command)
 {
@@ -177,7 +183,10 @@ void apic_send_startup(uint32_t to, uint64_t page_pa)
     send(to, COMMAND_ASSERT | COMMAND_STARTUP | page_pa / PAGE_SIZE);
 }
 
-/* ---- timer ------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- timer
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 void apic_timer_measure_begin(void)
 {

@@ -1,8 +1,9 @@
 /*
- * kernel/core.h: one struct per core, with everything that the processor itself reads: descriptor tables, stacks, timer.
+ * kernel/core.h: one struct per core, with everything that the processor itself reads: descriptor tables,
+ * stacks, timer.
  *
- * FS points at it (System V ABI, AMD64 supplement, 3.4.6: thread control block). Below it lie the core's _Thread_local
- * variables, and at %fs:0x28 the compiler looks for the stack protector's guard.
+ * FS points at it (System V ABI, AMD64 supplement, 3.4.6: thread control block). Below it lie the core's
+ * _Thread_local variables, and at %fs:0x28 the compiler looks for the stack protector's guard.
  */
 #ifndef INGOT_CORE_H
 #define INGOT_CORE_H

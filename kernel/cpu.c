@@ -1,6 +1,6 @@
 /*
- * kernel/cpu.c: what each core enables for itself: segments and task state, protection bits, vector state, and its area
- * with thread-local variables. Intel SDM volume 3A chapters 2, 3.4, 8.7 and 13; volume 2A, CPUID.
+ * kernel/cpu.c: what each core enables for itself: segments and task state, protection bits, vector state, and
+ * its area with thread-local variables. Intel SDM volume 3A chapters 2, 3.4, 8.7 and 13; volume 2A, CPUID.
  */
 #include <string.h>
 
@@ -164,7 +164,10 @@ static void segments_load(struct core *core)
         uint16_t limit;
         uint64_t base;
     } gdtr = {sizeof(core->gdt) - 1, (uint64_t)core->gdt};
-    /* FS and GS keep their selectors: loading one would clear its base, and in long mode nothing else looks at them. */
+    /*
+     * FS and GS keep their selectors: loading one would clear its base, and in long mode nothing else looks at
+     * them.
+     */
     __asm__ volatile("lgdt %0\n\t"
                      "pushq %1\n\t"
                      "lea 1f(%%rip), %%rax\n\t"

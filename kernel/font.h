@@ -1,6 +1,6 @@
 /*
- * kernel/font.h: the letters of the screen console, drawn for it: ASCII 32 to 126, five pixels wide, seven high and two for
- * what hangs below the line. A byte is one row; bit 4 is its leftmost pixel.
+ * kernel/font.h: the letters of the screen console, drawn for it: ASCII 32 to 126, five pixels wide, seven high
+ * and two for what hangs below the line. A byte is one row; bit 4 is its leftmost pixel.
  */
 #ifndef INGOT_FONT_H
 #define INGOT_FONT_H

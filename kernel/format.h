@@ -1,6 +1,7 @@
 /*
- * kernel/format.h: printf for the machine layer: no locks, no allocation, little stack, usable before and after everything
- * else works. Conversions: d i u x X o c s p %, with flags, width, precision and length; f, g and e come out as f.
+ * kernel/format.h: printf for the machine layer: no locks, no allocation, little stack, usable before and after
+ * everything else works. Conversions: d i u x X o c s p %, with flags, width, precision and length; f, g and e
+ * come out as f.
  */
 #ifndef INGOT_FORMAT_H
 #define INGOT_FORMAT_H

@@ -1,6 +1,6 @@
 /*
- * kernel/idle.c: a core with nothing to do shows log lines that wait, then halts until an interrupt; and the spin lock, which
- * keeps interrupts out.
+ * kernel/idle.c: a core with nothing to do shows log lines that wait, then halts until an interrupt; and the
+ * spin lock, which keeps interrupts out.
  */
 #include "kernel/apic.h"
 #include "kernel/console.h"

@@ -1,6 +1,7 @@
 /*
- * kernel/image.h: the parts of this program in memory. The symbols come from kernel/ingot.ld, and each but image_base starts
- * on a page; image_facts is filled in by images/elf2pe.py, which puts the symbol table behind the last section.
+ * kernel/image.h: the parts of this program in memory. The symbols come from kernel/ingot.ld, and each but
+ * image_base starts on a page; image_facts is filled in by images/elf2pe.py, which puts the symbol table behind
+ * the last section.
  */
 #ifndef INGOT_IMAGE_H
 #define INGOT_IMAGE_H

@@ -1,8 +1,8 @@
 /*
  * kernel/interrupt.c: the interrupt descriptor table (SDM 3A, 6.10 and 6.14) and the vectors that devices get.
  *
- * One table for all cores; which handler a device vector means is each core's own. Handlers run with interrupts off on the
- * core's interrupt stack.
+ * One table for all cores; which handler a device vector means is each core's own. Handlers run with interrupts
+ * off on the core's interrupt stack.
  */
 #include "kernel/interrupt.h"
 

@@ -23,7 +23,10 @@ void interrupt_handle(uint64_t vector);
 /* Function that contains the address, and how far into it; NULL when none does. */
 const char *symbol_find(uint64_t address, uint64_t *offset);
 
-/* While the machine goes down an exception does not panic but ends here: the firmware's way has failed, try the next. */
+/*
+ * While the machine goes down an exception does not panic but ends here: the firmware's way has failed, try the
+ * next.
+ */
 extern _Atomic bool machine_is_going_down;
 _Noreturn void machine_way_down_failed(void);
 /* Restart without a word to anybody; the log counts as unfinished and is shown at the next boot. */

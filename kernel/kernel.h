@@ -143,7 +143,7 @@ static inline void dma_mb(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* For variables that are set during start-up only: on bare metal they are read-only once runtime_main() has returned. */
+/* Variables that are set during start-up only: on bare metal they are read-only once runtime_main() has returned. */
 #define SEALED __attribute__((section(".data.sealed")))
 
 /* ---- device registers ------------------------------------------------------------------------------------------ */

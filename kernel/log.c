@@ -1,11 +1,13 @@
 /*
  * kernel/log.c: the log: a ring of lines in memory that survives a warm reset, shown on serial port and screen.
  *
- * Showing a line takes longer than writing one: idle cores do it, one line at a time, and whoever writes a line when an older
- * one has waited for SHOW_LATEST_NS, or a warning or an error, shows all that wait. A panic shows everything.
+ * Showing a line takes longer than writing one: idle cores do it, one line at a time, and whoever writes a line
+ * when an older one has waited for SHOW_LATEST_NS, or a warning or an error, shows all that wait. A panic shows
+ * everything.
  *
- * The ring lies at an address that the boot loader takes at every boot (boot/memory.c). Each record carries a checksum, and
- * the head says whether the last boot ended in order; if it did not, its last lines are shown at this boot.
+ * The ring lies at an address that the boot loader takes at every boot (boot/memory.c). Each record carries a
+ * checksum, and the head says whether the last boot ended in order; if it did not, its last lines are shown at
+ * this boot.
  */
 #include <string.h>
 
@@ -67,7 +69,10 @@ static void lock_drop(uint64_t flags)
         spin_unlock(&lock, flags);
 }
 
-/* ---- the previous boot's lines ----------------------------------------------------------------------------------- */
+/*
+ * ---- the previous boot's lines
+ * -----------------------------------------------------------------------------------
+ */
 
 /* Copy out the last valid lines, oldest first, before this boot writes over them. */
 static void previous_collect(void)
@@ -122,7 +127,10 @@ void log_mark_clean(void)
         area->is_clean = 1;
 }
 
-/* ---- escaping ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- escaping
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* Length of the well-formed UTF-8 character at text (Unicode 15, table 3-7), 0 when there is none. */
 static size_t utf8_length(const unsigned char *text)
@@ -165,7 +173,10 @@ static void text_escape(char *out, size_t size_bytes, const char *text)
     out[n] = '\0';
 }
 
-/* ---- showing ----------------------------------------------------------------------------------------------------- */
+/*
+ * ---- showing
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void line_show(const struct log_line *line, bool on_serial, bool on_screen)
 {
@@ -250,7 +261,10 @@ void log_show_late(void)
         show_all();
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/*
+ * ---- writing
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 void log_print(enum log_level level, const char *fmt, ...)
 {

@@ -1,5 +1,6 @@
 /*
- * kernel/memory_map.c: which RAM is ours: the free ranges of boot_info without what is kept, and without the first 64 KiB.
+ * kernel/memory_map.c: which RAM is ours: the free ranges of boot_info without what is kept, and without the
+ * first 64 KiB.
  *
  * Until the page allocator gets them, and as long as the firmware's stack and page tables are in use, early_alloc()
  * cuts pieces from the top of the largest one below 4 GiB, where processors that start in 32-bit mode can reach them.

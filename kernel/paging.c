@@ -1,13 +1,13 @@
 /*
  * kernel/paging.c: page tables (Intel SDM 3A, chapter 4; memory types chapter 12.12).
  *
- * 1. RAM is mapped at its physical address, write-back, not executable, with the largest pages that fit; the first 64 KiB,
- *    reserved memory and the firmware's runtime code are not mapped at all
+ * 1. RAM is mapped at its physical address, write-back, not executable, with the largest pages that fit; the
+ *    first 64 KiB, reserved memory and the firmware's runtime code are not mapped at all
  * 2. the image gets its sections' rights: text executable, constants read-only, data writable
  * 3. device memory is added by mmio_map() (kernel/mmio.c), stacks by stack_alloc() (kernel/stack.c)
  *
- * Table pages come from one pool, which is mapped read-only once the machine is up; paging_map() lifts write protection for
- * its own core while it works. Tables are never freed, so the pool bounds them.
+ * Table pages come from one pool, which is mapped read-only once the machine is up; paging_map() lifts write
+ * protection for its own core while it works. Tables are never freed, so the pool bounds them.
  */
 #include "kernel/paging.h"
 
@@ -29,7 +29,10 @@
 #define ENTRY_ADDRESS      BITS(51, 12)
 #define ENTRY_NX           BIT(63)
 
-/* Memory types by (PCD, PWT): write-back, write-combining, uncached unless an MTRR says WC, uncached; twice (12.12.4). */
+/*
+ * Memory types by (PCD, PWT): write-back, write-combining, uncached unless an MTRR says WC, uncached; twice
+ * (12.12.4).
+ */
 #define PAT_VALUE          UINT64_C(0x0007010600070106)
 
 #define LARGE_2M           (UINT64_C(1) << 21)
@@ -119,7 +122,10 @@ static uint64_t leaf_set(uint64_t va, uint64_t pa, uint64_t size_bytes, uint64_t
     }
 }
 
-/* *replaced (may be NULL) tells whether anything was mapped there before: if not, no TLB can know of it (4.10.2.3). */
+/*
+ * *replaced (may be NULL) tells whether anything was mapped there before: if not, no TLB can know of it
+ * (4.10.2.3).
+ */
 static int range_set(uint64_t va, uint64_t pa, uint64_t size_bytes, uint64_t bits, bool *replaced)
 {
     uint64_t flags = spin_lock(&lock);
@@ -159,7 +165,10 @@ int paging_map(uint64_t va, uint64_t pa, uint64_t size_bytes, unsigned flags)
 void paging_unmap(uint64_t va, uint64_t size_bytes)
 {
     assert((va | size_bytes) % PAGE_SIZE == 0);
-    /* pa = va keeps both aligned alike, so that whole large pages go at once; splitting one may fail and then stays mapped */
+    /*
+     * pa = va keeps both aligned alike, so that whole large pages go at once; splitting one may fail and then
+     * stays mapped
+     */
     if (range_set(va, va, size_bytes, 0, NULL) < 0)
         log_warn("paging: %#llx bytes at %#llx stay mapped: no table pages left",
                  (unsigned long long)size_bytes, (unsigned long long)va);

@@ -1,9 +1,10 @@
 /*
- * kernel/panic.c: what happens when the machine cannot go on: exceptions (SDM 3A, chapter 6) and panics print what is known
- * on serial port and screen, keep it in the log for the next boot, stop the other cores and restart after a delay.
+ * kernel/panic.c: what happens when the machine cannot go on: exceptions (SDM 3A, chapter 6) and panics print
+ * what is known on serial port and screen, keep it in the log for the next boot, stop the other cores and
+ * restart after a delay.
  *
- * Nothing in here trusts more than it must: stacks are walked only where the page tables say that memory is, no lock is
- * waited for, and a fault on the way ends in an immediate restart.
+ * Nothing in here trusts more than it must: stacks are walked only where the page tables say that memory is, no
+ * lock is waited for, and a fault on the way ends in an immediate restart.
  */
 #include "boot/boot.h"
 #include "kernel/console.h"
@@ -57,7 +58,10 @@ void machine_restart_delay_set(unsigned seconds)
     restart_delay_seconds = seconds;
 }
 
-/* ---- what is printed --------------------------------------------------------------------------------------------- */
+/*
+ * ---- what is printed
+ * ---------------------------------------------------------------------------------------------
+ */
 
 static void address_print(const char *label, uint64_t address, bool is_return)
 {
@@ -122,7 +126,10 @@ static void registers_print(const struct exception_frame *f)
               (unsigned long long)f->error_code);
 }
 
-/* ---- the way down ------------------------------------------------------------------------------------------------ */
+/*
+ * ---- the way down
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* Only one core gets past here; the others stop where they are. */
 static void panic_begin(void)

@@ -1,6 +1,6 @@
 /*
- * kernel/power.c: restart and power-off, through the firmware's runtime services (UEFI 2.10, 8.5.1 ResetSystem), and for a
- * restart through everything else that a PC has for it when that does not work.
+ * kernel/power.c: restart and power-off, through the firmware's runtime services (UEFI 2.10, 8.5.1
+ * ResetSystem), and for a restart through everything else that a PC has for it when that does not work.
  */
 #include "boot/uefi.h"
 #include "kernel/apic.h"
@@ -26,8 +26,8 @@ static _Atomic bool is_power_off;
 static _Atomic unsigned ways_tried;
 
 /*
- * The firmware's code and data get the mapping they were built for: its code pages hold data too, so they are writable and
- * executable. That is why they are mapped only now, when nothing but this call will run any more.
+ * The firmware's code and data get the mapping they were built for: its code pages hold data too, so they are
+ * writable and executable. That is why they are mapped only now, when nothing but this call will run any more.
  */
 static bool runtime_services_map(void)
 {
@@ -79,7 +79,10 @@ static void acpi_reset(void)
     }
 }
 
-/* No descriptor table: the next exception cannot be delivered, nor can the fault about it; the processor shuts down. */
+/*
+ * No descriptor table: the next exception cannot be delivered, nor can the fault about it; the processor shuts
+ * down.
+ */
 static _Noreturn void triple_fault(void)
 {
     struct __attribute__((packed)) {

@@ -1,7 +1,7 @@
 /*
- * kernel/random.c: random numbers: ChaCha20 (RFC 8439) under a key that is replaced at every use, so that no earlier output
- * can be computed from what memory holds later. The first key comes from the boot loader's seed, and each use stirs in
- * RDSEED or RDRAND where the processor has them, and the time stamp counter.
+ * kernel/random.c: random numbers: ChaCha20 (RFC 8439) under a key that is replaced at every use, so that no
+ * earlier output can be computed from what memory holds later. The first key comes from the boot loader's seed,
+ * and each use stirs in RDSEED or RDRAND where the processor has them, and the time stamp counter.
  */
 #include "kernel/random.h"
 

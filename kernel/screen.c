@@ -1,8 +1,9 @@
 /*
  * kernel/screen.c: a text console on the frame buffer that the firmware set up.
  *
- * What is on the screen is remembered in RAM, because reading a frame buffer is slow: scrolling moves the remembered text and
- * draws only the cells that changed, several lines at a time, so that a fast log does not move the whole screen for each line.
+ * What is on the screen is remembered in RAM, because reading a frame buffer is slow: scrolling moves the
+ * remembered text and draws only the cells that changed, several lines at a time, so that a fast log does not
+ * move the whole screen for each line.
  */
 #include <string.h>
 

@@ -1,8 +1,9 @@
 /*
  * kernel/serial.c: the first serial port, a 16550 (National PC16550D) at port 0x3f8.
  *
- * At 115200 baud a line of text takes 7 ms, so text goes through a ring: writers put in what the 16-byte FIFO takes at once,
- * idle cores do the rest (kernel/idle.c). A full ring waits for room; a port that stops sending is given up.
+ * At 115200 baud a line of text takes 7 ms, so text goes through a ring: writers put in what the 16-byte FIFO
+ * takes at once, idle cores do the rest (kernel/idle.c). A full ring waits for room; a port that stops sending
+ * is given up.
  */
 #include "kernel/console.h"
 

@@ -1,9 +1,10 @@
 /*
- * kernel/smp.c: start of the other cores (SDM 3A, 9.4; processors as listed in the ACPI MADT, ACPI 6.5, 5.2.12), and what
- * cores ask of one another: wake up, drop TLB entries, stop.
+ * kernel/smp.c: start of the other cores (SDM 3A, 9.4; processors as listed in the ACPI MADT, ACPI 6.5,
+ * 5.2.12), and what cores ask of one another: wake up, drop TLB entries, stop.
  *
- * All processors start in parallel, while core 0 goes on: each takes a stack by ticket (kernel/trampoline.S), finds its struct core by its APIC
- * ID, sets itself up, and sleeps until core 0 has numbered those that came and releases them.
+ * All processors start in parallel, while core 0 goes on: each takes a stack by ticket (kernel/trampoline.S),
+ * finds its struct core by its APIC ID, sets itself up, and sleeps until core 0 has numbered those that came
+ * and releases them.
  */
 #include "kernel/smp.h"
 
@@ -66,7 +67,10 @@ unsigned core_count(void)
     return count;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- starting
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* A processor of the MADT: build its struct core. False when there is no room or no memory. */
 static bool candidate_add(uint32_t id)
@@ -121,20 +125,8 @@ static void candidates_collect(void)
                  CORE_MAX);
 }
 
-/* The first C code of a core: the right struct core first, as the stack protector's guard is in it. */
-__attribute__((no_stack_protector)) static _Noreturn void core_main(void)
+static _Noreturn void core_run(struct core *core)
 {
-    uint32_t id = cpuid(1, 0).ebx >> 24;
-    if (apic_is_x2())
-        id = cpuid(0xb, 0).edx;
-    struct core *core = NULL;
-    for (unsigned i = 1; i < CORE_MAX; i++) {
-        if (core_table[i] != NULL && core_table[i]->apic_id == id)
-            core = core_table[i];
-    }
-    if (core == NULL)
-        cpu_halt_forever();
-    msr_write(MSR_FS_BASE, (uint64_t)core);
     paging_start_core();
     cpu_start(core);
     apic_start_core();
@@ -146,6 +138,20 @@ __attribute__((no_stack_protector)) static _Noreturn void core_main(void)
     if (core_table[core->index] != core || core->index >= count)
         cpu_halt_forever(); /* came when the list was closed */
     task_core_run();
+}
+
+/* The first C code of a core: find the right struct core, as the stack protector's guard is in it. */
+__attribute__((no_stack_protector)) static void core_main(void)
+{
+    uint32_t id = apic_is_x2() ? cpuid(0xb, 0).edx : cpuid(1, 0).ebx >> 24;
+    for (unsigned i = 1; i < CORE_MAX; i++) {
+        struct core *core = core_table[i];
+        if (core != NULL && core->apic_id == id) {
+            msr_write(MSR_FS_BASE, (uint64_t)core);
+            core_run(core);
+        }
+    }
+    cpu_halt_forever(); /* not in the MADT */
 }
 
 static void trampoline_fill(uint64_t page)
@@ -261,7 +267,10 @@ void cores_release(void)
         core_wake(i);
 }
 
-/* ---- waking ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- waking
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 void core_wake(unsigned index)
 {
@@ -273,7 +282,10 @@ void core_wake(unsigned index)
         apic_send(core->apic_id, VECTOR_WAKE);
 }
 
-/* ---- translation caches ------------------------------------------------------------------------------------------ */
+/*
+ * ---- translation caches
+ * ------------------------------------------------------------------------------------------
+ */
 
 static struct spinlock tlb_lock;
 static _Atomic uint64_t tlb_va, tlb_bytes;
@@ -302,7 +314,10 @@ void tlb_drop_everywhere(uint64_t va, uint64_t size_bytes)
     tlb_drop_here(va, size_bytes);
     if (count == 1 && candidate_count == 1)
         return;
-    /* Two cores that ask at once: the one that waits for its turn must go on answering the other, also with interrupts off. */
+    /*
+     * Two cores that ask at once: the one that waits for its turn must go on answering the other, also with
+     * interrupts off.
+     */
     while (atomic_exchange(&tlb_lock.held, 1) != 0) {
         tlb_drop_if_wanted();
         cpu_pause();
@@ -327,7 +342,10 @@ void tlb_drop_everywhere(uint64_t va, uint64_t size_bytes)
     atomic_store(&tlb_lock.held, 0);
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- stopping
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 bool cores_are_stopping(void)
 {

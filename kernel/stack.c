@@ -1,9 +1,10 @@
 /*
  * kernel/stack.c: stacks for tasks, cores and exceptions, in a window of addresses of their own.
  *
- * Each stack is mapped between two pages that never are, so that running over its end (or its start) faults. A new mapping
- * needs no TLB work; a freed stack keeps its mapping and waits for the next task of that size, and only beyond
- * STACKS_KEPT of them is one unmapped on every core. Addresses are not used a second time after that: the window is large.
+ * Each stack is mapped between two pages that never are, so that running over its end (or its start) faults. A
+ * new mapping needs no TLB work; a freed stack keeps its mapping and waits for the next task of that size, and
+ * only beyond STACKS_KEPT of them is one unmapped on every core. Addresses are not used a second time after
+ * that: the window is large.
  */
 #include "kernel/paging.h"
 
@@ -25,8 +26,9 @@ static uint64_t window_used;
 static struct spinlock lock;
 
 /*
- * The window is one of the 64 top-level entries below the middle of the address space, far above any physical address (47
- * bits of physical address would reach there: kernel/mmio.c refuses those), and starts at a random page in it.
+ * The window is one of the 64 top-level entries below the middle of the address space, far above any physical
+ * address (47 bits of physical address would reach there: kernel/mmio.c refuses those), and starts at a random
+ * page in it.
  */
 void stack_window_choose(uint64_t random)
 {

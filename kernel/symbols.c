@@ -1,6 +1,6 @@
 /*
- * kernel/symbols.c: names for addresses, from the table that images/elf2pe.py put behind the image's last section, and the
- * checks the compiler and the C library call when something is wrong with us.
+ * kernel/symbols.c: names for addresses, from the table that images/elf2pe.py put behind the image's last
+ * section, and the checks the compiler and the C library call when something is wrong with us.
  */
 #include "kernel/image.h"
 #include "kernel/interrupt.h"

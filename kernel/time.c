@@ -1,9 +1,9 @@
 /*
- * kernel/time.c: time from the time stamp counter (SDM 3B, 18.17), which counts at a constant rate on every processor that
- * this program supports, in step on all cores.
+ * kernel/time.c: time from the time stamp counter (SDM 3B, 18.17), which counts at a constant rate on every
+ * processor that this program supports, in step on all cores.
  *
- * Its rate comes from CPUID leaf 15H (and is then checked), else it is measured against the HPET (IA-PC HPET 1.0a), the ACPI
- * power management timer (ACPI 6.5, 4.8.3.3) or, last, the 8254 timer, which every PC has.
+ * Its rate comes from CPUID leaf 15H (and is then checked), else it is measured against the HPET (IA-PC HPET
+ * 1.0a), the ACPI power management timer (ACPI 6.5, 4.8.3.3) or, last, the 8254 timer, which every PC has.
  */
 #include "kernel/time.h"
 
@@ -45,7 +45,10 @@ SEALED static uint64_t base_tsc;
 SEALED static uint64_t ns_per_tick_32; /* nanoseconds per TSC tick, times 2^32; 0: not started */
 static _Atomic int64_t wall_clock_offset_ns; /* wall clock - time_ns(); 0: unknown */
 
-/* ---- clocks of known speed --------------------------------------------------------------------------------------- */
+/*
+ * ---- clocks of known speed
+ * ---------------------------------------------------------------------------------------
+ */
 
 static uint64_t reference_read(void)
 {
@@ -203,7 +206,10 @@ void time_start(uint64_t exit_tsc, uint64_t entry_tsc, int64_t entry_wall_clock_
     }
 }
 
-/* ---- the door ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- the door
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 uint64_t time_ns(void)
 {

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Note the time stamp counter beside a clock of known speed. Called early in the boot loader (and again after long reads), so
- * that no time has to be spent on calibration once the machine is ours. After acpi_start().
+ * Note the time stamp counter beside a clock of known speed. Called early in the boot loader (and again after
+ * long reads), so that no time has to be spent on calibration once the machine is ours. After acpi_start().
  */
 void time_sample_early(void);
 /* Take the second sample and start time_ns(), which was 0 at exit_tsc. Before the machine has its own page tables. */

@@ -50,7 +50,7 @@ static void __attribute__((noinline)) recurse(uint64_t depth)
 
 static void __attribute__((noinline)) overrun(size_t count)
 {
-    char local[16];
+    char local[16] = {0};
     volatile char *at = local;
     for (size_t i = 0; i < count; i++)
         at[i] = 'A';

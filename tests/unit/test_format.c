@@ -30,8 +30,10 @@ static void test_integers(void **state)
     }
     CHECK("%lld %llu %llx %#018llx", (long long)INT64_MIN, (unsigned long long)UINT64_MAX,
           (unsigned long long)UINT64_MAX, 0xabcULL);
-    CHECK("%ld %lu %zu %zd %jd %td", -5L, 5UL, (size_t)7, (size_t)7, (intmax_t)-8, (ptrdiff_t)9);
-    CHECK("%hhu %hhd %hu %hd", 300, 200, 70000, 40000);
+    CHECK("%ld %lu %zu %jd %td", -5L, 5UL, (size_t)7, (intmax_t)-8, (ptrdiff_t)9);
+    static const int wide[] = {300, 200, 70000, 40000}; /* cut to the narrow types */
+    CHECK("%hhu %hhd %hu %hd", (unsigned char)wide[0], (signed char)wide[1],
+          (unsigned short)wide[2], (short)wide[3]);
     CHECK("%*d|%-*d|%.*d", 6, 42, 6, 42, 4, 42);
     CHECK("%p", (void *)0x1234);
     CHECK("100%%");
