@@ -1,6 +1,7 @@
 /*
- * boot/debug.c: wait for a debugger. A file \debug-wait beside ingot.conf asks for it (images/gdb puts it there): the image then
- * says where it lies and waits until the debugger sets boot_debug_go, ten minutes at most. Without the file this costs one look.
+ * boot/debug.c: wait for a debugger. A file \debug-wait beside ingot.conf asks for it (images/gdb puts it
+ * there): the image then says where it lies and waits until the debugger sets boot_debug_go, ten minutes at
+ * most. Without the file this costs one look.
  */
 #include "boot/uefi.h"
 #include "kernel/format.h"
