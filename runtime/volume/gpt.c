@@ -352,22 +352,22 @@ int gpt_read(struct disk *disk, struct gpt_table *out)
     char why_primary[96] = "", why_backup[96] = "";
     struct gpt_header header;
     uint8_t *entries;
-    int primary = table_read(disk, 1, &header, &entries, why_primary, sizeof(why_primary));
-    if (primary == 0) {
+    error = table_read(disk, 1, &header, &entries, why_primary, sizeof(why_primary));
+    if (error == 0) {
         primary_judge(disk, mbr, &header, out);
-    } else {
-        bool has_primary = primary != -EUCLEAN || strcmp(why_primary, "no header") != 0;
-        int backup = table_read(disk, disk->block_count - 1, &header, &entries, why_backup,
-                                sizeof(why_backup));
-        backup_judge(disk, mbr, has_primary, why_primary, backup == 0, why_backup, out);
-        if (primary == -ENOMEM || backup == -ENOMEM)
-            error = -ENOMEM;
+    } else if (error != -ENOMEM) {
+        bool has_primary = error != -EUCLEAN || strcmp(why_primary, "no header") != 0;
+        error = table_read(disk, disk->block_count - 1, &header, &entries, why_backup,
+                           sizeof(why_backup));
+        if (error != -ENOMEM) {
+            backup_judge(disk, mbr, has_primary, why_primary, error == 0, why_backup, out);
+            error = 0; /* what it was is in the table's state and problem */
+        }
     }
-    if (error == 0 && (out->state == GPT_PRIMARY || out->state == GPT_BACKUP)) {
+    if (error == 0 && (out->state == GPT_PRIMARY || out->state == GPT_BACKUP))
         error = entries_decode(disk, &header, entries, out);
-        if (error != 0)
-            snprintf(out->problem, sizeof(out->problem), "no memory to read the partition table");
-    }
+    if (error != 0)
+        snprintf(out->problem, sizeof(out->problem), "no memory to read the partition table");
     free(entries);
     return error;
 }

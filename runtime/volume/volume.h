@@ -74,8 +74,7 @@ struct volume {
 };
 
 /* Scan every disk: GPT primary, else backup (said in `problem` and the log), else a file system over the whole disk.
- * Replaces the list, and so every struct volume. Returns the number of volumes, -EBUSY while files are open,
- * -ENOMEM. */
+ * Replaces the list, and so every struct volume. Returns the number of volumes, or -EBUSY while files are open. */
 int volume_scan(void);
 struct disk *disk_get(unsigned index);
 struct volume *volume_get(unsigned index);
