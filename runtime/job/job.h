@@ -15,6 +15,7 @@
 #ifndef INGOT_JOB_H
 #define INGOT_JOB_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
