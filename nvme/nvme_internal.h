@@ -192,7 +192,7 @@ int nvme_admin_health(struct nvme_controller *c, struct nvme_health *out);
 
 int nvme_namespaces_find(struct nvme_controller *c);
 int nvme_namespaces_recheck(struct nvme_controller *c); /* after a reset: sets is_gone where one is not what it was */
-/* What Identify says, checked: 0, -ENOENT (not active), or -ENOTSUP and why in *reason. Fills sizes and is_read_only. */
+/* What Identify says, checked: 0, -ENOENT (not active), -ENOTSUP and why in *reason. Fills sizes and is_read_only. */
 int nvme_namespace_parse(const struct nvme_identify_namespace *id, struct nvme_namespace *out, const char **reason);
 
 /* ---- queue.c --------------------------------------------------------------------------------------------------- */
