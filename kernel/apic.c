@@ -76,10 +76,7 @@ void apic_end_of_interrupt(void)
     write(APIC_EOI, 0);
 }
 
-/*
- * ---- start
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 /* Firmware may have left timer or keyboard interrupts routed; nobody handles them here. */
 static void io_apics_mask(void)
@@ -142,10 +139,7 @@ void apic_start_core(void)
     core_self()->apic_id = apic_id();
 }
 
-/*
- * ---- messages
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static void send(uint32_t to, uint64_t command)
 {
@@ -183,10 +177,7 @@ void apic_send_startup(uint32_t to, uint64_t page_pa)
     send(to, COMMAND_ASSERT | COMMAND_STARTUP | page_pa / PAGE_SIZE);
 }
 
-/*
- * ---- timer
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- timer ------------------------------------------------------------------------------------------------------- */
 
 void apic_timer_measure_begin(void)
 {

@@ -22,10 +22,7 @@ enum screen_colour { SCREEN_PLAIN, SCREEN_WARN, SCREEN_ERROR };
 bool screen_start(void); /* after paging_start(); false without a screen */
 void screen_write(const char *text, size_t length, enum screen_colour colour);
 
-/*
- * ---- kernel/log.c
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- kernel/log.c ------------------------------------------------------------------------------------------------ */
 
 void log_start(void);          /* before anything is logged */
 void log_screen_start(void);   /* once paging is up; until then a panic is seen on the serial port only */

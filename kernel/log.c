@@ -69,10 +69,7 @@ static void lock_drop(uint64_t flags)
         spin_unlock(&lock, flags);
 }
 
-/*
- * ---- the previous boot's lines
- * -----------------------------------------------------------------------------------
- */
+/* ---- the previous boot's lines ----------------------------------------------------------------------------------- */
 
 /* Copy out the last valid lines, oldest first, before this boot writes over them. */
 static void previous_collect(void)
@@ -127,10 +124,7 @@ void log_mark_clean(void)
         area->is_clean = 1;
 }
 
-/*
- * ---- escaping
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- escaping ---------------------------------------------------------------------------------------------------- */
 
 /* Length of the well-formed UTF-8 character at text (Unicode 15, table 3-7), 0 when there is none. */
 static size_t utf8_length(const unsigned char *text)
@@ -173,10 +167,7 @@ static void text_escape(char *out, size_t size_bytes, const char *text)
     out[n] = '\0';
 }
 
-/*
- * ---- showing
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- showing ----------------------------------------------------------------------------------------------------- */
 
 static void line_show(const struct log_line *line, bool on_serial, bool on_screen)
 {
@@ -261,10 +252,7 @@ void log_show_late(void)
         show_all();
 }
 
-/*
- * ---- writing
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 void log_print(enum log_level level, const char *fmt, ...)
 {

@@ -96,10 +96,7 @@ uint64_t va_to_pa(const volatile void *va);
 /* Make SEALED variables (kernel/kernel.h) read-only. Called when runtime_main() has returned. */
 void machine_seal(void);
 
-/*
- * ---- console
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- console ----------------------------------------------------------------------------------------------------- */
 
 /* A line on serial and screen that does not go into the log: for the access token. */
 void console_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -30,10 +30,7 @@ __attribute__((weak)) void machine_break(const char *name)
     (void)name;
 }
 
-/*
- * ---- ingot.conf, before there is a parser for all of it
- * -----------------------------------------------------------
- */
+/* ---- ingot.conf, before there is a parser for all of it ---------------------------------------------------------- */
 
 bool boot_config_value(const char *key, char *out, size_t size_bytes)
 {
@@ -82,10 +79,7 @@ static void restart_delay_read(void)
     machine_restart_delay_set(seconds);
 }
 
-/*
- * ---- steps
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static void say_machine(void)
 {

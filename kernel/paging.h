@@ -39,10 +39,7 @@ uint64_t paging_lookup(uint64_t va, unsigned *flags);
 void tlb_drop_everywhere(uint64_t va, uint64_t size_bytes);
 void tlb_drop_if_wanted(void);
 
-/*
- * ---- kernel/memory_map.c: RAM before there is an allocator
- * ------------------------------------------------------
- */
+/* ---- kernel/memory_map.c: RAM before there is an allocator ------------------------------------------------------- */
 
 /*
  * Memory, not cleared, below 4 GiB from the largest free range; align is a power of two, at least a page.
@@ -57,10 +54,7 @@ void memory_map_hand_over(void);
 bool memory_map_is_ram(uint64_t pa, uint64_t size_bytes); /* any byte of it */
 uint64_t memory_map_total(void);
 
-/*
- * ---- kernel/stack.c
- * ----------------------------------------------------------------------------------------------
- */
+/* ---- kernel/stack.c ---------------------------------------------------------------------------------------------- */
 
 #define STACK_WINDOW_BYTES (UINT64_C(512) << 30)
 extern uint64_t stack_window; /* first address, chosen at random at start */

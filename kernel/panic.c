@@ -58,10 +58,7 @@ void machine_restart_delay_set(unsigned seconds)
     restart_delay_seconds = seconds;
 }
 
-/*
- * ---- what is printed
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- what is printed --------------------------------------------------------------------------------------------- */
 
 static void address_print(const char *label, uint64_t address, bool is_return)
 {
@@ -126,10 +123,7 @@ static void registers_print(const struct exception_frame *f)
               (unsigned long long)f->error_code);
 }
 
-/*
- * ---- the way down
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the way down ------------------------------------------------------------------------------------------------ */
 
 /* Only one core gets past here; the others stop where they are. */
 static void panic_begin(void)

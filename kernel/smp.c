@@ -67,10 +67,7 @@ unsigned core_count(void)
     return count;
 }
 
-/*
- * ---- starting
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 /* A processor of the MADT: build its struct core. False when there is no room or no memory. */
 static bool candidate_add(uint32_t id)
@@ -267,10 +264,7 @@ void cores_release(void)
         core_wake(i);
 }
 
-/*
- * ---- waking
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- waking ------------------------------------------------------------------------------------------------------ */
 
 void core_wake(unsigned index)
 {
@@ -282,10 +276,7 @@ void core_wake(unsigned index)
         apic_send(core->apic_id, VECTOR_WAKE);
 }
 
-/*
- * ---- translation caches
- * ------------------------------------------------------------------------------------------
- */
+/* ---- translation caches ------------------------------------------------------------------------------------------ */
 
 static struct spinlock tlb_lock;
 static _Atomic uint64_t tlb_va, tlb_bytes;
@@ -342,10 +333,7 @@ void tlb_drop_everywhere(uint64_t va, uint64_t size_bytes)
     atomic_store(&tlb_lock.held, 0);
 }
 
-/*
- * ---- stopping
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
 bool cores_are_stopping(void)
 {

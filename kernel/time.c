@@ -45,10 +45,7 @@ SEALED static uint64_t base_tsc;
 SEALED static uint64_t ns_per_tick_32; /* nanoseconds per TSC tick, times 2^32; 0: not started */
 static _Atomic int64_t wall_clock_offset_ns; /* wall clock - time_ns(); 0: unknown */
 
-/*
- * ---- clocks of known speed
- * ---------------------------------------------------------------------------------------
- */
+/* ---- clocks of known speed --------------------------------------------------------------------------------------- */
 
 static uint64_t reference_read(void)
 {
@@ -206,10 +203,7 @@ void time_start(uint64_t exit_tsc, uint64_t entry_tsc, int64_t entry_wall_clock_
     }
 }
 
-/*
- * ---- the door
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the door ---------------------------------------------------------------------------------------------------- */
 
 uint64_t time_ns(void)
 {
