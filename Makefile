@@ -311,7 +311,9 @@ endif
 
 HW_CUBIN_OBJ := $(BUILD)/kernels/hw_cubins.o
 HW_OBJ := $(filter-out %/tests/host/main.c.o,$(HOSTED_OBJ)) $(HW_CUBIN_OBJ)
-.PHONY: hw-test hw-bench
+.PHONY: hw-test hw-bench ptxas
+ptxas:  ## fetch NVIDIA's assembler (87 MB, non-free) for machines without the CUDA toolkit; the next build has kernels for its GPUs
+	$(Q)setup/ptxas $(DEPS)
 hw-test: $(BUILD)/hw/hw-test $(BUILD)/hosted/ingot  ## test compute on a real NVIDIA GPU under Linux; no CUDA library is needed
 	$(Q)tests/hw/run
 hw-bench: $(BUILD)/hw/gpu-ingot $(BUILD)/hw/gpu-cuda  ## measure it beside CUDA (needs nvcc): latency, launches, copies, start-up

@@ -2,9 +2,9 @@
  * gpu/gpu.h: the one device-neutral compute API. gpu/cpu (worker cores) and gpu/nvidia stand behind it.
  *
  * Four pillars: devices, buffers, modules with kernels, and queues with timelines. Commands are recorded into a queue
- * and start at gpu_submit(). Within one queue they take effect in order, each seeing the memory effects of those before.
- * Across queues only timelines order. Every command is validated when it is recorded: a bad one returns a negative
- * errno, is logged with the reason in gpu_error(), and leaves the queue as it was.
+ * and start at gpu_submit(), or earlier when they fill the queue. Within one queue they take effect in order, each seeing
+ * the memory effects of those before. Across queues only timelines order. Every command is validated when it is recorded:
+ * a bad one returns a negative errno, is logged with the reason in gpu_error(), and leaves the queue as it was.
  *
  * A queue is used by one task at a time. Different queues may be used from different cores. Waiting yields.
  */

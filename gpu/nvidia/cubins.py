@@ -125,7 +125,7 @@ def main():
     args = parser.parse_args()
     cubins = {}
     if not args.ptxas or not shutil.which(args.clang):
-        missing = args.clang if args.ptxas else "ptxas (CUDA toolkit)"
+        missing = args.clang if args.ptxas else "ptxas (from the CUDA toolkit, or `make ptxas`)"
         print(f"  PTXAS   {missing} is not there: no kernels for NVIDIA devices", file=sys.stderr)
     else:
         cubins = compile_kernels(args.clang, args.ptxas, [int(sm) for sm in args.sm.split(",")], args.sources)
