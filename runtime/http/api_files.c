@@ -1,8 +1,8 @@
 /*
  * runtime/http/api_files.c: GET /v1/volumes/NAME/files, one directory of a volume.
  *
- * The directory is read from the disk by the helper task; the connection waits without holding anybody up. A listing whose
- * peer leaves meanwhile is read to its end and dropped.
+ * The directory is read from the disk by the helper task; the connection waits without holding anybody up. A
+ * listing whose peer leaves meanwhile is read to its end and dropped.
  */
 #include "runtime/http/connection.h"
 

@@ -79,7 +79,8 @@ static void wait_resume(struct http_connection *c)
         return;
     c->abandon = NULL;
     job_watch(-1);
-    /* A submission that is still under way is accepted (202); so is a look at it, which then just shows how far it is. */
+    /* A submission that is still under way is accepted (202); so is a look at it, which then just shows how far it
+     * is. */
     bool is_submission = c->method == METHOD_POST;
     if (is_submission)
         reply_header(c, "Location: /v1/jobs/%" PRIu64, id);
@@ -108,7 +109,8 @@ static bool wait_get(struct http_connection *c, uint64_t *seconds)
 
 /* ---- POST /v1/jobs --------------------------------------------------------------------------------------------- */
 
-/* JSON, or what curl and others call a body when nobody told them: a page of another origin is kept out by its Origin. */
+/* JSON, or what curl and others call a body when nobody told them: a page of another origin is kept out by its
+ * Origin. */
 static bool content_type_is_fine(const struct http_connection *c)
 {
     static const char *const accepted[] = {"application/json", "text/json",

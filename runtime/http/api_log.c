@@ -1,6 +1,6 @@
 /*
- * runtime/http/api_log.c: GET /v1/log, the kept log lines from the oldest (or ?from=SEQUENCE) up to now, as text or, with
- * ?format=json or Accept: application/x-ndjson, one JSON object a line.
+ * runtime/http/api_log.c: GET /v1/log, the kept log lines from the oldest (or ?from=SEQUENCE) up to now, as text
+ * or, with ?format=json or Accept: application/x-ndjson, one JSON object a line.
  */
 #include "runtime/http/connection.h"
 

@@ -1,6 +1,6 @@
 /*
- * runtime/http/api_metrics.c: GET /metrics in Prometheus' text format 0.0.4: HELP and TYPE once per family, all samples of a
- * family together, base units, _total on counters. Every label has a bounded set of values.
+ * runtime/http/api_metrics.c: GET /metrics in Prometheus' text format 0.0.4: HELP and TYPE once per family, all
+ * samples of a family together, base units, _total on counters. Every label has a bounded set of values.
  */
 #include "runtime/http/connection.h"
 

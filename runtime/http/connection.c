@@ -1,10 +1,10 @@
 /*
  * runtime/http/connection.c: the life of a connection, and the reading of requests.
  *
- * Framing is llhttp's in its strict mode, with every leniency off: it refuses Content-Length beside Transfer-Encoding, a
- * repeated or odd Content-Length, bare CR or LF, space before the colon, NUL, bad chunk sizes (RFC 9112, sections 2.2, 5,
- * 6.3, 7.1). Limits and what else the RFCs ask of a server are checked here. After any framing error the connection is
- * closed, since nobody can tell where the next request would start.
+ * Framing is llhttp's in its strict mode, with every leniency off: it refuses Content-Length beside
+ * Transfer-Encoding, a repeated or odd Content-Length, bare CR or LF, space before the colon, NUL, bad chunk sizes
+ * (RFC 9112, sections 2.2, 5, 6.3, 7.1). Limits and what else the RFCs ask of a server are checked here. After any
+ * framing error the connection is closed, since nobody can tell where the next request would start.
  *
  * Each request gets a parser that starts anew, so nothing of one leaks into the next.
  */
@@ -549,8 +549,8 @@ enum http_next http_connection_poll(struct http_connection *c)
     bool is_drained = c->output_end == 0 && c->reply_body_bytes == 0;
     if (c->state == HTTP_WAITING)
         c->resume(c);
-    else if (c->state == HTTP_STREAMING && c->input_has_ended)
-        c->state = HTTP_CLOSED; /* whoever followed the stream has gone */
+    else if (c->state == HTTP_STREAMING && c->input_has_ended && c->abandon)
+        c->state = HTTP_CLOSED; /* whoever followed the endless stream has gone */
     else if (c->state == HTTP_STREAMING)
         stream_continue(c);
     else if (c->input_has_ended && is_drained &&

@@ -1,6 +1,6 @@
 /*
- * runtime/http/connection.h: one connection, private to runtime/http. connection.c reads requests, reply.c writes replies,
- * route.c decides who answers, the api_*.c files answer.
+ * runtime/http/connection.h: one connection, private to runtime/http. connection.c reads requests, reply.c writes
+ * replies, route.c decides who answers, the api_*.c files answer.
  */
 #ifndef INGOT_HTTP_CONNECTION_H
 #define INGOT_HTTP_CONNECTION_H
@@ -72,7 +72,7 @@ struct http_route {
 #define HTTP_REPLY_ROOM   2560 /* a request is only dispatched while a head and a small body fit */
 #define HTTP_STREAM_ROOM  16   /* what a chunk's framing takes, and the last chunk */
 
-struct listing;
+struct listing; /* api_files.c */
 
 struct http_connection {
     enum http_state state;
@@ -154,8 +154,8 @@ void reply_text(struct http_connection *c, int status, const char *content_type,
 /* Takes over body, which malloc() gave. NULL: 503. */
 void reply_owned(struct http_connection *c, int status, const char *content_type, char *body,
                  size_t size_bytes);
-/* A document with an empty object as its root, *root. Running out of memory while it grows is remembered, so callers need
- * not look at every addition: reply_json() answers 503 then. NULL is a valid argument to everything. */
+/* A document with an empty object as its root, *root. Running out of memory while it grows is remembered, so
+ * callers need not look at every addition: reply_json() answers 503 then. NULL is fine everywhere. */
 yyjson_mut_doc *json_new(yyjson_mut_val **root);
 /* Writes doc and frees it. */
 void reply_json(struct http_connection *c, int status, yyjson_mut_doc *doc);
@@ -165,7 +165,8 @@ void reply_empty(struct http_connection *c, int status);
 void reply_problem(struct http_connection *c, int status, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void reply_out_of_memory(struct http_connection *c);
-/* The body comes in pieces: more() is called while there is room, adds with stream_write(), returns false at the end. */
+/* The body comes in pieces: more() is called while there is room, adds with stream_write(), returns false at the
+ * end. */
 void reply_stream(struct http_connection *c, int status, const char *content_type,
                   bool (*more)(struct http_connection *c));
 size_t stream_room(const struct http_connection *c);
@@ -198,7 +199,8 @@ bool request_is_authorised(const struct http_connection *c);
 
 /* Decode %XX of the path into out (HTTP_TARGET_MAX + 1 bytes). NULL, or why it is refused. */
 const char *uri_path_decode(const char *raw, size_t raw_bytes, char *out);
-/* The value of name in the query, decoded. 1: found, 0: absent, -EINVAL: not decodable, given twice or longer than out. */
+/* The value of name in the query, decoded. 1: found, 0: absent, -EINVAL: not decodable, given twice or longer than
+ * out. */
 int query_get(const struct http_connection *c, const char *name, char *out, size_t out_bytes);
 /* The same as a decimal number. 1, 0 or -EINVAL; the range is inclusive. */
 int query_uint(const struct http_connection *c, const char *name, uint64_t minimum, uint64_t maximum, uint64_t *out);
@@ -228,8 +230,9 @@ void api_log(struct http_connection *c);
 void api_metrics(struct http_connection *c);
 
 /*
- * helper.c: two tasks on core 0, beside the one that owns the transport, so that nothing they share needs a lock. One does
- * what waits for a device: directories and health. The other turns the jobs' event into news while somebody waits for it.
+ * helper.c: two tasks on core 0, beside the one that owns the transport, so that nothing they share needs a lock.
+ * One does what waits for a device: directories and health. The other turns the jobs' event into news while
+ * somebody waits for it.
  */
 int helper_start(void);
 void helper_wake(void);
@@ -255,7 +258,8 @@ struct route_counters {
 };
 const struct route_counters *route_counters_get(unsigned index);
 /* Calls each() for every (method, route, status) that has been counted. */
-void route_counts_walk(void (*each)(void *arg, const char *method, const char *route, int status, uint64_t count), void *arg);
+void route_counts_walk(void (*each)(void *arg, const char *method, const char *route, int status, uint64_t count),
+                       void *arg);
 struct connection_counters {
     uint64_t accepted, refused, timed_out, received_bytes, sent_bytes;
     unsigned open;

@@ -1,6 +1,6 @@
 /*
- * runtime/http/health.c: temperatures and the like. A reading takes a command to the device, so the helper task takes it
- * and everybody else sees the last one.
+ * runtime/http/health.c: temperatures and the like. A reading takes a command to the device, so the helper task
+ * takes it and everybody else sees the last one.
  */
 #include "runtime/http/connection.h"
 

@@ -1,5 +1,6 @@
 /*
- * runtime/http/helper.c: the server's two tasks besides the transport's own, and how they tell it that something happened.
+ * runtime/http/helper.c: the server's two tasks besides the transport's own, and how they tell it that something
+ * happened.
  *
  * Directories and health readings wait for devices, and the transport's task must never wait: it would hold up every
  * connection. They are read in a task of their own, one at a time.

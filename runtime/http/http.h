@@ -1,10 +1,10 @@
 /*
  * runtime/http/http.h: the HTTP server. HTTP/1.1 after RFC 9110 and RFC 9112, strict where they let a server choose.
  *
- * The server proper knows no network: a transport opens a connection, feeds it the bytes that arrive and sends the bytes
- * it produces. http_tcp.c does that over lwIP, tests/host/http_host.c over Linux sockets, unit tests and the fuzzer with
- * arrays. All of it runs on core 0, in the one task that owns the transport; nothing here is called from other cores
- * unless its comment says so.
+ * The server proper knows no network: a transport opens a connection, feeds it the bytes that arrive and sends the
+ * bytes it produces. http_tcp.c does that over lwIP, tests/host/http_host.c over Linux sockets, unit tests and the
+ * fuzzer with arrays. All of it runs on core 0, in the one task that owns the transport; nothing here is called
+ * from other cores unless its comment says so.
  *
  * A connection reads one request at a time. Bytes of the next one are not taken before the reply to this one is in the
  * output, so a client that sends much and reads nothing is held up by its own TCP window.
@@ -50,7 +50,7 @@ void http_set_token(const char *token);
 enum http_part { HTTP_PART_DEVICES, HTTP_PART_VOLUMES, HTTP_PART_JOBS, HTTP_PART_COUNT };
 /* why_not NULL: ready; else a static string for people: "reading partition tables". Any core. */
 void http_set_ready(enum http_part part, const char *why_not);
-/* Seconds from leaving the firmware to the first reply, for ingot_boot_duration_seconds; 0 before there was one. */
+/* When the first reply was complete, in time_ns(), for ingot_boot_duration_seconds; 0 before there was one. */
 uint64_t http_first_reply_ns(void);
 
 /* ---- what a transport calls ------------------------------------------------------------------------------------ */
@@ -68,16 +68,17 @@ enum http_next {
 struct http_connection *http_connection_open(uint32_t peer_address);
 /* The transport is done with it, for whatever reason. Never touch it afterwards. */
 void http_connection_close(struct http_connection *c);
-/* Takes up to size_bytes and returns how many; the rest is offered again after output was sent or http_connection_poll()
- * changed something. */
+/* Takes up to size_bytes and returns how many; the rest is offered again after output was sent or
+ * http_connection_poll() changed something. */
 size_t http_connection_receive(struct http_connection *c, const void *data, size_t size_bytes);
 /* The peer sent FIN, and everything before it was taken. It may still read. */
 void http_connection_input_ended(struct http_connection *c);
-/* The next bytes to send, 0 when there are none. They stay valid until the next call for this connection; with *is_static
- * for ever, so that a transport need not copy them. */
+/* The next bytes to send, 0 when there are none. They stay valid until the next call for this connection; with
+ * *is_static for ever, so that a transport need not copy them. */
 size_t http_connection_output(struct http_connection *c, const void **data, bool *is_static);
 void http_connection_sent(struct http_connection *c, size_t size_bytes);
-/* Look at deadlines and at replies that wait for something. After every receive and sent, and at least twice a second. */
+/* Look at deadlines and at replies that wait for something. After every receive and sent, and at least twice a
+ * second. */
 enum http_next http_connection_poll(struct http_connection *c);
 /* True when a job, a directory or the like has moved since the last call: poll every connection then. Cheap. */
 bool http_has_news(void);

@@ -1,9 +1,10 @@
 /*
  * runtime/http/http_tcp.c: the HTTP server on lwIP's raw TCP API, in the net task on core 0.
  *
- * Received pbufs that the connection does not take yet stay here, unacknowledged to the window, so that a client that sends
- * more than it reads stops by itself. What a reply does not fit into lwIP's send buffer stays in the connection. Small
- * replies leave in one tcp_write(): one segment, with the acknowledgement on it. Constants of the image are not copied.
+ * Received pbufs that the connection does not take yet stay here, unacknowledged to the window, so that a client
+ * that sends more than it reads stops by itself. What a reply does not fit into lwIP's send buffer stays in the
+ * connection. Small replies leave in one tcp_write(): one segment, with the acknowledgement on it. Constants of
+ * the image are not copied.
  *
  * lwIP owns a pcb again once tcp_close() or tcp_abort() was called or its error callback ran; each of these takes our
  * pointer off first. A callback that aborts returns ERR_ABRT.

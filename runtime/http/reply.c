@@ -2,8 +2,8 @@
  * runtime/http/reply.c: the writing of replies.
  *
  * Head and small bodies go into the connection's own buffer, so that a transport sends them in one piece and pipelined
- * replies share it. Larger bodies are sent from where they lie: constants of the program, or one malloc()ed block. Bodies
- * of unknown length go out in chunks (RFC 9112, 7.1), to HTTP/1.0 until the connection closes.
+ * replies share it. Larger bodies are sent from where they lie: constants of the program, or one malloc()ed block.
+ * Bodies of unknown length go out in chunks (RFC 9112, 7.1), to HTTP/1.0 until the connection closes.
  */
 #include "runtime/http/connection.h"
 

@@ -65,7 +65,8 @@ struct civil_time {
     int year, month, day, weekday, hour, minute, second, millisecond;
 };
 
-/* Days since 1970 to the Gregorian calendar, counted in 400-year eras that start on 1 March so that leap days end them. */
+/* Days since 1970 to the Gregorian calendar, counted in 400-year eras that start on 1 March so that leap days end
+ * them. */
 static struct civil_time civil_time(int64_t wall_ns)
 {
     int64_t ms = wall_ns / (int64_t)NS_PER_MS;

@@ -24,8 +24,8 @@ size_t time_format_boot(char out[TIME_TEXT_BYTES], uint64_t boot_ns);
 /* The Date header's form (IMF-fixdate, RFC 9110 5.6.7): "Fri, 20 Nov 2026 23:45:00 GMT". */
 size_t time_format_http(char out[TIME_TEXT_BYTES], int64_t wall_ns);
 
-/* text as the inside of a JSON string; stops before what does not fit. Bytes that are not UTF-8 become U+FFFD. Returns the
- * bytes written, without a NUL. */
+/* text as the inside of a JSON string; stops before what does not fit. Bytes that are not UTF-8 become U+FFFD.
+ * Returns the bytes written, without a NUL. */
 size_t json_escape(char *out, size_t out_bytes, const char *text);
 
 /* value in decimal at out (at least 20 bytes); returns the digits written, without a NUL. */

@@ -1,8 +1,8 @@
 /*
  * runtime/http/uri.c: percent-decoding of paths and queries (RFC 3986, 2.1).
  *
- * A path is decoded once, after it has been cut at its slashes, and must not change its meaning by that: an encoded slash,
- * backslash or NUL, a control character and a dot segment are refused, not interpreted.
+ * A path is decoded once, after it has been cut at its slashes, and must not change its meaning by that: an
+ * encoded slash, backslash or NUL, a control character and a dot segment are refused, not interpreted.
  */
 #include "runtime/http/connection.h"
 

@@ -1,9 +1,9 @@
 /*
- * tests/fuzz/fuzz_http.c: bytes from the network into the HTTP server, with every route reachable (no token asked for). The
- * first byte says in what pieces the rest arrives and how much of the output is taken at a time.
+ * tests/fuzz/fuzz_http.c: bytes from the network into the HTTP server, with every route reachable (no token asked
+ * for). The first byte says in what pieces the rest arrives and how much of the output is taken at a time.
  *
- * Checked: what the sanitizers see, that no call takes more than it was offered, that a connection never gets stuck with
- * input it takes nothing of and no output, and that every reply starts like one.
+ * Checked: what the sanitizers see, that no call takes more than it was offered, that a connection never gets
+ * stuck with input it takes nothing of and no output, and that every reply starts like one.
  */
 #include <stdio.h>
 #include <stdlib.h>

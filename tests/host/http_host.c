@@ -1,6 +1,6 @@
 /*
- * tests/host/http_host.c: what runtime/net and http_tcp.c are on the machine, over Linux sockets on the loopback: the calls
- * of net.h that the HTTP server makes, and a transport for it.
+ * tests/host/http_host.c: what runtime/net and http_tcp.c are on the machine, over Linux sockets on the loopback:
+ * the calls of net.h that the HTTP server makes, and a transport for it.
  *
  * One task on core 0 looks at all sockets, and sleeps for a millisecond when nothing moved.
  */

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* Listen on 127.0.0.1:port (0: any that is free) and serve from a task on core 0, once http_start() has run. Returns the
- * port, or a negative errno. */
+/* Listen on 127.0.0.1:port (0: any that is free) and serve from a task on core 0, once http_start() has run.
+ * Returns the port, or a negative errno. */
 int http_host_start(uint16_t port);
 
 #endif

@@ -5,10 +5,10 @@
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... run APP ['{"argument": ...}']
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... [--port N] [--token TOKEN] serve
  *
- * Each --disk is a disk disk0n1, disk1n1 ... with its partitions; files of the host are named host:/path. `run` prints the
- * finished job as JSON and exits with 0 when it succeeded, 1 when it failed, 2 when it was refused or the usage is wrong.
- * `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is free, told on standard output); without
- * --token it asks for none.
+ * Each --disk is a disk disk0n1, disk1n1 ... with its partitions; files of the host are named host:/path. `run`
+ * prints the finished job as JSON and exits with 0 when it succeeded, 1 when it failed, 2 when it was refused or
+ * the usage is wrong. `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is
+ * free, told on standard output); without --token it asks for none.
  */
 #include <stdio.h>
 #include <stdlib.h>

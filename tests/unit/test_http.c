@@ -1,6 +1,7 @@
 /*
- * tests/unit/test_http.c: the HTTP server without a network: bytes in, bytes out. Framing and limits in tables (each request
- * is fed whole, byte by byte and in pieces of seven), then routes, waiting replies, streams and deadlines on a fake clock.
+ * tests/unit/test_http.c: the HTTP server without a network: bytes in, bytes out. Framing and limits in tables
+ * (each request is fed whole, byte by byte and in pieces of seven), then routes, waiting replies, streams and
+ * deadlines on a fake clock.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -897,6 +898,13 @@ static void test_half_close(void **state)
     http_connection_input_ended(client.c);
     client_run(&client, 10);
     assert_int_equal(status_of(client.output), 200);
+    assert_true(client.is_closed);
+    client_close(&client);
+    client_open(&client, 1); /* the same with a reply that comes in pieces */
+    http_connection_receive(client.c, GET("/v1/log"), strlen(GET("/v1/log")));
+    http_connection_input_ended(client.c);
+    client_run(&client, 10);
+    assert_string_equal(client.output + client.output_bytes - 5, "0\r\n\r\n");
     assert_true(client.is_closed);
     client_close(&client);
     client_open(&client, 1); /* FIN in the middle of a request */
