@@ -26,7 +26,7 @@ struct rm_cpu_map {
 /* alloc, control and so on return an RM status (0: NV_OK); open returns a negative errno. */
 struct rm_transport {
     const char *name;
-    /* -ENODEV past the last device. Fills *context and *device_id, the RM's number of the device. */
+    /* -ENODEV past the last device. Fills *context and *gpu_id, the RM's number of the device. */
     int (*open)(unsigned index, void **context, uint32_t *gpu_id);
     void (*close)(void *context);
     uint32_t (*alloc)(void *context, uint32_t client, uint32_t parent, uint32_t *handle, uint32_t class_id, void *params,
@@ -80,14 +80,7 @@ const char *rm_status_name(uint32_t status);
 int rm_status_errno(uint32_t status); /* 0 or a negative errno */
 
 /* rm_map_gpu() flags (nvos.h, NVOS46_FLAGS) */
-#define NVOS46_FLAGS_ACCESS                    BITS(1, 0)
-#define   NVOS46_FLAGS_ACCESS_READ_ONLY        1
-#define NVOS46_FLAGS_CACHE_SNOOP               BIT(4)
-#define NVOS46_FLAGS_PAGE_SIZE                 BITS(11, 8)
-#define   NVOS46_FLAGS_PAGE_SIZE_DEFAULT       0
-#define   NVOS46_FLAGS_PAGE_SIZE_4KB           1
-#define   NVOS46_FLAGS_PAGE_SIZE_BIG           2
-#define   NVOS46_FLAGS_PAGE_SIZE_HUGE          4
-#define NVOS46_FLAGS_DMA_OFFSET_FIXED          BIT(15)
+#define NVOS46_FLAGS_CACHE_SNOOP      BIT(4)  /* the GPU snoops the CPU's caches */
+#define NVOS46_FLAGS_DMA_OFFSET_FIXED BIT(15) /* at the address that we say */
 
 #endif

@@ -121,7 +121,6 @@ static_assert(sizeof(struct rm_memory_params) == 128 && offsetof(struct rm_memor
 #define   NVOS32_ATTR_PHYSICALITY_ALLOW_NONCONTIGUOUS 3
 #define NVOS32_ATTR_COHERENCY                         BITS(31, 29)
 #define   NVOS32_ATTR_COHERENCY_CACHED                1
-#define   NVOS32_ATTR_COHERENCY_WRITE_COMBINE         2
 #define NVOS32_ATTR2_ZBC                              BITS(1, 0)
 #define   NVOS32_ATTR2_ZBC_PREFER_NO_ZBC              1
 #define NVOS32_ATTR2_GPU_CACHEABLE                    BITS(3, 2)
@@ -235,9 +234,7 @@ struct rm_fb_info_list {
     struct rm_info info[128];
 };
 static_assert(sizeof(struct rm_fb_info_list) == 1028, "ctrl2080fb.h");
-#define NV2080_CTRL_FB_INFO_INDEX_BAR1_SIZE 0x05 /* these in KiB */
-#define NV2080_CTRL_FB_INFO_INDEX_HEAP_SIZE 0x09
-#define NV2080_CTRL_FB_INFO_INDEX_HEAP_FREE 0x16
+#define NV2080_CTRL_FB_INFO_INDEX_HEAP_SIZE 0x09 /* in KiB */
 
 #define NV2080_CTRL_CMD_GPU_GET_ENGINES_V2 0x20800170
 struct rm_engine_list {
@@ -272,14 +269,8 @@ struct rm_ecc_counts { /* since the driver started */
 };
 
 #define NVA06C_CTRL_CMD_GPFIFO_SCHEDULE 0xa06c0101
-#define NVA06F_CTRL_CMD_GPFIFO_SCHEDULE 0xa06f0103
 struct rm_schedule {
     uint8_t enable, skip_submit, skip_enable;
-};
-
-#define NVA06F_CTRL_CMD_BIND 0xa06f0104
-struct rm_bind {
-    uint32_t engine_type;
 };
 
 #define NVC36F_CTRL_CMD_GPFIFO_GET_WORK_SUBMIT_TOKEN 0xc36f0108

@@ -35,7 +35,7 @@ static bool cross_waits(struct hw *hw)
 
     uint32_t added = 0;
     for (unsigned round = 0; round < rounds; round++) {
-        unsigned order[QUEUES];
+        unsigned order[QUEUES] = {0};
         for (unsigned i = 0; i < QUEUES; i++) {
             unsigned j = (unsigned)(hw_random(hw) % (i + 1));
             order[i] = order[j];
