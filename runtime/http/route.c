@@ -1,8 +1,8 @@
 /*
  * runtime/http/route.c: which request goes where, and who may send it.
  *
- * Order of the checks, each with its status: target form and decoding (400), Host (421), path (404), method (405), query
- * names (400), origin (403), token (401), parts of the machine that are still starting (503). They run when the
+ * Order of the checks, each with its status: target form and decoding (400), Host (421), path (404), method (405),
+ * query names (400), origin (403), token (401), parts of the machine that are still starting (503). They run when the
  * headers are complete, before a body is read.
  */
 #include "runtime/http/connection.h"
