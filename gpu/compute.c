@@ -13,7 +13,7 @@
     (300 * NS_PER_S) /* what is submitted in one go takes minutes at most, also under emulation */
 #define STEP_NS \
     (5 * NS_PER_MS) /* what a block of a product should take at most: blocks are not interrupted */
-#define STEP_DEPTH_FIRST 128
+#define STEP_DEPTH_FIRST 32 /* under emulation a block takes 30 ms for these */
 #define STEP_DEPTH_MAX   4096
 #define ERROR_THREADS    128
 #define ERROR_BLOCKS_MAX 32768 /* of one launch of sgemm_error */

@@ -15,6 +15,7 @@
 #define SEQUENTIAL_BYTES (UINT64_C(512) << 10) /* per read: as load does it */
 #define SEQUENTIAL_DEPTH 32
 #define RANDOM_BYTES     UINT64_C(4096)
+#define MEMORY_BYTES_MAX (UINT64_C(256) << 20)
 #define SAMPLE_MAX       65536             /* latencies kept; later ones replace earlier ones */
 #define YIELD_NS         (200 * NS_PER_US) /* how long others on this core may have to wait */
 
@@ -38,6 +39,7 @@ struct measurement {
     struct read *reads;
     uint8_t *memory;
     uint64_t *samples;
+    uint64_t memory_bytes;
     uint64_t position_count, next; /* places on the disk, and how many reads were submitted */
     uint64_t completed;
 };
@@ -45,6 +47,9 @@ struct measurement {
 static int submit(struct measurement *m, struct read *read)
 {
     const struct pattern *pattern = m->pattern;
+    uint64_t slot = m->next % (m->memory_bytes / pattern->bytes);
+    read->segment =
+        (struct dma_segment){dma_addr(m->memory + slot * pattern->bytes), pattern->bytes};
     uint64_t place = (pattern->is_random ? mix64(m->next) : m->next) % m->position_count;
     m->next++;
     read->io = (struct disk_io){
@@ -92,11 +97,8 @@ static int look(struct measurement *m, bool goes_on)
 
 static int measure(struct measurement *m, double seconds, uint64_t *elapsed_ns)
 {
-    for (unsigned i = 0; i < m->pattern->depth; i++) {
+    for (unsigned i = 0; i < m->pattern->depth; i++)
         m->reads[i].io.done = true;
-        m->reads[i].segment =
-            (struct dma_segment){dma_addr(m->memory + i * m->pattern->bytes), m->pattern->bytes};
-    }
     uint64_t started_ns = time_ns(), now = started_ns, yielded_ns = started_ns;
     uint64_t end_ns = started_ns + (uint64_t)(seconds * 1e9);
     int result = 0;
@@ -126,6 +128,22 @@ static int measure(struct measurement *m, double seconds, uint64_t *elapsed_ns)
     return result < 0 ? result : 0;
 }
 
+/*
+ * Reads go round a memory that is too large for the caches, as a model's is, so that the figure is one that loading can
+ * be held against; less where memory is short, at least as much as is in flight.
+ */
+static void *memory_alloc(struct measurement *m)
+{
+    struct memory_stats stats;
+    memory_stats(&stats);
+    uint64_t least = m->pattern->bytes * m->pattern->depth;
+    m->memory_bytes =
+        min_u64(MEMORY_BYTES_MAX, stats.largest_bytes / 2) / m->pattern->bytes * m->pattern->bytes;
+    if (m->pattern->is_random || m->memory_bytes < least)
+        m->memory_bytes = least;
+    return page_alloc(m->memory_bytes, 0);
+}
+
 static int measure_pattern(struct job *job, struct disk *disk, const struct pattern *pattern,
                            double seconds, yyjson_mut_val *out)
 {
@@ -137,11 +155,11 @@ static int measure_pattern(struct job *job, struct disk *disk, const struct patt
     };
     if (m.position_count == 0)
         return job_fail(job, -ENOSPC, "disk", "%s is smaller than one read", disk->name);
-    uint64_t memory_bytes = pattern->bytes * pattern->depth, elapsed_ns = 0;
+    uint64_t elapsed_ns = 0;
     int error = 0;
     m.reads = calloc(pattern->depth, sizeof(*m.reads));
     m.samples = calloc(SAMPLE_MAX, sizeof(*m.samples));
-    m.memory = page_alloc(memory_bytes, 0);
+    m.memory = memory_alloc(&m);
     if (m.reads == NULL || m.samples == NULL || m.memory == NULL)
         error = job_fail(job, -ENOMEM, NULL, "no memory for %u reads of %llu bytes", pattern->depth,
                          (unsigned long long)pattern->bytes);
@@ -165,7 +183,7 @@ static int measure_pattern(struct job *job, struct disk *disk, const struct patt
         if (!is_good)
             error = job_fail(job, -ENOMEM, NULL, "no memory for the result");
     }
-    page_free(m.memory, memory_bytes);
+    page_free(m.memory, m.memory_bytes);
     free(m.samples);
     free(m.reads);
     return error;

@@ -6,8 +6,8 @@
  */
 #include "apps/load/hash.h"
 
-/* Between looks at the other tasks of the core: about a millisecond's hashing under emulation. */
-#define SLICE_BYTES (64 * 1024)
+/* Between looks at the other tasks of the core, the network's among them: under a millisecond's hashing under emulation. */
+#define SLICE_BYTES (16 * 1024)
 
 /* Wait until `number` is readable. False: stopped. */
 static bool wait_ready(struct load_hashers *hashers, uint64_t number)
@@ -93,12 +93,13 @@ static void hash_tensors(void *arg)
     end(hashers);
 }
 
-/* The n-th worker core after this one; this one where it is alone. */
+/* The n-th worker core after this one. With a single worker core the second hasher goes to core 0, which has time between
+ * packets. */
 static unsigned core_after(unsigned n)
 {
     unsigned cores = core_count();
-    if (cores == 1)
-        return 0;
+    if (cores <= 2)
+        return cores == 1 || n == 2 ? 0 : 1;
     unsigned worker = core_current() > 0 ? core_current() - 1 : 0;
     return 1 + (worker + n) % (cores - 1);
 }

@@ -14,6 +14,7 @@
 #define RESERVE_BYTES (UINT64_C(16) << 20)
 
 struct cpu_device cpu_device;
+kernel_function *cpu_fill_kernel;
 static const struct cpu_kernel_entry *kernels;
 
 static uint64_t cpu_memory_used(struct gpu_device *device)
@@ -70,6 +71,10 @@ void cpu_kernels_use(const char *instruction_set)
 {
     kernels = cpu_kernels_for(instruction_set);
     assert(kernels != NULL);
+    for (const struct cpu_kernel_entry *entry = kernels; entry->name != NULL; entry++) {
+        if (strcmp(entry->name, "fill") == 0)
+            cpu_fill_kernel = entry->function;
+    }
     snprintf(cpu_device.base.info.architecture, sizeof(cpu_device.base.info.architecture), "%s",
              instruction_set);
     /* Those that were looked up before move over as well. */

@@ -27,6 +27,9 @@ const struct cpu_kernel_entry *cpu_kernels_for(const char *instruction_set);
 /* Run the device's kernels from this set, which the CPU must have (tests compare them). Not while anything runs. */
 void cpu_kernels_use(const char *instruction_set);
 
+/* The set's `fill`, for gpu_fill(). */
+extern kernel_function *cpu_fill_kernel;
+
 struct cpu_kernel {
     struct gpu_kernel base;
     kernel_function *function;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "gpu/cpu/cpu.h"
+#include "gpu/kernels/kernels.h"
 
 /* Kernels keep their shared memory and private variables on this stack: sgemm's are the largest, about 320 KiB. */
 #define WORKER_STACK_BYTES (640 * 1024)
@@ -93,8 +94,11 @@ static void run_chunk(const struct cpu_command *command, uint32_t chunk, const _
     if (command->kind == CPU_LAUNCH) {
         run_blocks(command, begin, end, status, since_ns);
     } else if (command->kind == CPU_FILL) {
-        for (uint64_t i = begin; i < end; i++)
-            command->fill.dst[i] = command->fill.pattern;
+        const struct fill_args args = {command->fill.dst + begin, end - begin,
+                                       command->fill.pattern};
+        struct kernel_block block = {.grid_x = 1, .grid_y = 1, .threads = KERNEL_BLOCK_THREADS_MAX};
+        for (; block.index_x * (uint64_t)BLOCK_ELEMENTS < args.count; block.index_x++)
+            cpu_fill_kernel(&args, &block);
     } else if (command->copy.row_bytes == 0) {
         memcpy(command->copy.dst + begin, command->copy.src + begin, end - begin);
     } else {
