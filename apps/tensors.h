@@ -14,7 +14,7 @@ static inline void tensor_kernel_type(enum weights_type type, char out[16])
 {
     const char *name = type == WEIGHTS_BOOL ? "BOOL8" : weights_type_info(type)->name;
     unsigned i = 0;
-    for (; name[i] != '\0' && i < 15; i++)
+    for (; i < 15 && name[i] != '\0'; i++)
         out[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
     out[i] = '\0';
 }

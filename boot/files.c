@@ -102,7 +102,7 @@ static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system,
 {
     struct boot_firmware_file *out = &info->firmware[info->firmware_count];
     unsigned n = 0;
-    for (; entry->info.FileName[n] != 0 && n < sizeof(out->name) - 1; n++)
+    for (; n < sizeof(out->name) - 1 && entry->info.FileName[n] != 0; n++)
         out->name[n] = entry->info.FileName[n] < 127 ? (char)entry->info.FileName[n] : '?';
     out->name[n] = '\0';
 

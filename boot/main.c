@@ -16,7 +16,7 @@ void boot_say(EFI_SYSTEM_TABLE *system, const char *text)
 {
     CHAR16 line[128];
     unsigned n = 0;
-    while (text[n] != '\0' && n < ARRAY_COUNT(line) - 3) {
+    while (n < ARRAY_COUNT(line) - 3 && text[n] != '\0') {
         line[n] = (CHAR16)(unsigned char)text[n];
         n++;
     }

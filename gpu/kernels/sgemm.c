@@ -46,21 +46,21 @@ struct micro_tile {
 
 #if defined(__NVPTX__)
 /* A lies by columns: the threads of a warp read neighbouring words. A thread copies single elements, neighbours in step. */
-#define A_ROW_STRIDE         1
-#define A_COLUMN_STRIDE      (TILE_M + 4)
-#define A_FLOATS             (A_COLUMN_STRIDE * TILE_K)
-#define COPY_FLOATS          1
-#define THREAD_M(t)          ((t) / THREADS_N)
-#define THREAD_N(t)          ((t) % THREADS_N)
+#define A_ROW_STRIDE    1
+#define A_COLUMN_STRIDE (TILE_M + 4)
+#define A_FLOATS        (A_COLUMN_STRIDE * TILE_K)
+#define COPY_FLOATS     1
+#define THREAD_M(t)     ((t) / THREADS_N)
+#define THREAD_N(t)     ((t) % THREADS_N)
 #else
 /* A lies by rows: copies are runs, and the micro kernel broadcasts from rows a constant stride apart. The padding keeps
  * rows out of one another's cache sets. Threads go down the columns, so that B's columns stay in L1. */
-#define A_ROW_STRIDE         (TILE_K + 16)
-#define A_COLUMN_STRIDE      1
-#define A_FLOATS             (A_ROW_STRIDE * TILE_M)
-#define COPY_FLOATS          TILE_K
-#define THREAD_M(t)          ((t) % THREADS_M)
-#define THREAD_N(t)          ((t) / THREADS_M)
+#define A_ROW_STRIDE    (TILE_K + 16)
+#define A_COLUMN_STRIDE 1
+#define A_FLOATS        (A_ROW_STRIDE * TILE_M)
+#define COPY_FLOATS     TILE_K
+#define THREAD_M(t)     ((t) % THREADS_M)
+#define THREAD_N(t)     ((t) / THREADS_M)
 #endif
 #define B_ROW_STRIDE (TILE_N + 16)
 
