@@ -15,7 +15,7 @@
 #define SEQUENTIAL_BYTES (UINT64_C(512) << 10) /* per read: as load does it */
 #define SEQUENTIAL_DEPTH 32
 #define RANDOM_BYTES     UINT64_C(4096)
-#define MEMORY_BYTES_MAX (UINT64_C(256) << 20)
+#define MEMORY_BYTES_MAX (UINT64_C(64) << 20)
 #define SAMPLE_MAX       65536             /* latencies kept; later ones replace earlier ones */
 #define YIELD_NS         (200 * NS_PER_US) /* how long others on this core may have to wait */
 
@@ -138,10 +138,10 @@ static void *memory_alloc(struct measurement *m)
     memory_stats(&stats);
     uint64_t least = m->pattern->bytes * m->pattern->depth;
     m->memory_bytes =
-        min_u64(MEMORY_BYTES_MAX, stats.largest_bytes / 2) / m->pattern->bytes * m->pattern->bytes;
+        min_u64(MEMORY_BYTES_MAX, stats.largest_bytes / 8) / m->pattern->bytes * m->pattern->bytes;
     if (m->pattern->is_random || m->memory_bytes < least)
         m->memory_bytes = least;
-    return page_alloc(m->memory_bytes, 0);
+    return page_alloc_dirty(m->memory_bytes, 0);
 }
 
 static int measure_pattern(struct job *job, struct disk *disk, const struct pattern *pattern,

@@ -80,7 +80,7 @@ def vm(boot_shared, tmp_path_factory, model_file):
         out.write(head)
         out.truncate(len(head) + size)
     disk = make_disk(folder / "disk.img", model_file, big)
-    return boot_shared(disks=[disk], smp=3, mem=512).wait_ready()
+    return boot_shared(disks=[disk], smp=3, mem=1024).wait_ready()
 
 
 @pytest.fixture(scope="module")
@@ -247,15 +247,20 @@ def test_jobs_that_fail(vm, args, says):
 
 
 def test_too_large_for_memory(vm):
-    """512 MB of memory hold one of these 256 MB, not two."""
-    first = vm.result("load", file="nvme0n1p1:/big.safetensors")
-    job = vm.job("load", file="nvme0n1p1:/big.safetensors")
-    assert job["state"] == "failed"
+    """1 GB of memory hold some of these 256 MB (how many depends on where the image put itself), but not four."""
+    models = []
+    while (job := vm.job("load", file="nvme0n1p1:/big.safetensors"))["state"] == "succeeded":
+        models.append(job["result"]["model"])
+        assert len(models) < 4
     asked, free = re.search(r"(\d+) bytes asked for, (\d+) bytes are free in one piece", job["error"]["detail"]).groups()
     assert int(asked) >= 256 << 20 > int(free)
-    vm.result("unload", model=first["model"])
-    again = vm.result("load", file="nvme0n1p1:/big.safetensors")  # all of it came back
-    vm.result("unload", model=again["model"])
+    assert models, job
+    for _ in range(2):  # all of it comes back
+        for model in models:
+            vm.result("unload", model=model)
+        models = [vm.result("load", file="nvme0n1p1:/big.safetensors")["model"] for _ in models]
+    for model in models:
+        vm.result("unload", model=model)
 
 
 def test_unload(vm, loaded):
