@@ -221,7 +221,7 @@ $(CUBIN_OBJ): gpu/nvidia/cubins.py $(KERNEL_SRC) $(wildcard gpu/kernels/*.h) $(P
 	$(call say,PTXAS   ,$@)
 	$(Q)mkdir -p $(@D) && $(PYTHON) $< --clang $(CLANG) --ptxas "$(PTXAS)" $(@:.o=.S) $(KERNEL_SRC) && $(CC) -c $(@:.o=.S) -o $@
 $(NO_CUBIN_OBJ): gpu/nvidia/cubins.py
-	$(Q)mkdir -p $(@D) && $(PYTHON) $< --ptxas "" $(@:.o=.S) >/dev/null && $(CC) -c $(@:.o=.S) -o $@
+	$(Q)mkdir -p $(@D) && $(PYTHON) $< $(@:.o=.S) && $(CC) -c $(@:.o=.S) -o $@
 
 # The version is compiled into one object, which is built anew when it changes.
 VERSION_OBJ := $(foreach build,obj hosted/obj test/obj fuzz/obj,$(BUILD)/$(build)/runtime/version.c.o)

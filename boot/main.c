@@ -16,6 +16,7 @@ void boot_say(EFI_SYSTEM_TABLE *system, const char *text)
 {
     CHAR16 line[128];
     unsigned n = 0;
+    // cppcheck-suppress arrayIndexOutOfBoundsCond; it forgets the terminator for callers with short texts
     while (n < ARRAY_COUNT(line) - 3 && text[n] != '\0') {
         line[n] = (CHAR16)(unsigned char)text[n];
         n++;
