@@ -15,12 +15,9 @@
 void boot_say(EFI_SYSTEM_TABLE *system, const char *text)
 {
     CHAR16 line[128];
-    unsigned n = 0;
-    // cppcheck-suppress arrayIndexOutOfBoundsCond; it forgets the terminator for callers with short texts
-    while (n < ARRAY_COUNT(line) - 3 && text[n] != '\0') {
+    size_t n = 0, length = strnlen(text, ARRAY_COUNT(line) - 3);
+    for (; n < length; n++)
         line[n] = (CHAR16)(unsigned char)text[n];
-        n++;
-    }
     line[n++] = '\r';
     line[n++] = '\n';
     line[n] = 0;

@@ -57,19 +57,14 @@ int gpu_device_add(struct gpu_device *device)
     return 0;
 }
 
-/* Weak until gpu/nvidia is part of every build: absent, there are no such devices. */
-__attribute__((weak)) int nvidia_start(void);
-
 int gpu_start(void)
 {
     int error = gpu_cpu_start();
     if (error != 0)
         return error;
-    if (nvidia_start != NULL) {
-        error = nvidia_start();
-        if (error != 0)
-            log_error("gpu: NVIDIA devices are not used: %s", gpu_error());
-    }
+    error = nvidia_start();
+    if (error != 0)
+        log_error("gpu: NVIDIA devices are not used: %s", gpu_error());
     return 0;
 }
 

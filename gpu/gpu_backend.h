@@ -108,6 +108,6 @@ void gpu_queue_fault(struct gpu_queue *queue, int error, const char *fmt, ...) _
 
 /* Start functions of the backends. Each adds the devices it finds and returns 0, also when it finds none. */
 int gpu_cpu_start(void);
-int nvidia_start(void); /* linked where gpu/nvidia is compiled in; gpu_start() calls it when it is there */
+int nvidia_start(void);
 
 #endif

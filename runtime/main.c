@@ -177,6 +177,7 @@ void runtime_main(void)
 void runtime_stop(void)
 {
     log_info("stopping");
+    job_stop();
     gpu_stop();
     nvme_stop();
     net_stop();
