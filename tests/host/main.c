@@ -2,12 +2,12 @@
  * tests/host/main.c: the hosted program, build/hosted/ingot: the appliance's apps as a Linux process.
  *
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... list
- *     ingot [--cores N] [--disk FILE[:BLOCK]]... run APP ['{"argument": ...}']
+ *     ingot [--cores N] [--disk FILE[:BLOCK]]... run APP ['{"argument": ...}'] [APP ...]...
  *     ingot [--cores N] [--disk FILE[:BLOCK]]... [--port N] [--token TOKEN] serve
  *
  * Each --disk is a disk disk0n1, disk1n1 ... with its partitions; files of the host are named host:/path. `run`
  * prints the finished job as JSON and exits with 0 when it succeeded, 1 when it failed, 2 when it was refused or
- * the usage is wrong. `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is
+ * the usage is wrong; of several apps each runs after the one before succeeded, which is how a loaded model is used. `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is
  * free, told on standard output); without --token it asks for none.
  */
 #include <stdio.h>
@@ -32,7 +32,8 @@ static int usage(void)
     fprintf(
         stderr,
         "usage: ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... list\n"
-        "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... run APP ['{\"argument\": ...}']\n"
+        "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... run APP ['{\"argument\": ...}'] "
+        "[APP ...]...\n"
         "       ingot [--cores N] [--disk FILE[:BLOCK_BYTES]]... [--port N] [--token TOKEN] serve\n"
         "Files of this machine are named host:/path. INGOT_LOG=info shows the log.\n");
     return EXIT_REFUSED;
@@ -164,6 +165,18 @@ static int serve(const char *port_text, const char *token)
         task_sleep_until(DEADLINE_NEVER);
 }
 
+/* Apps in turn, each with its arguments if the next word begins like an object. */
+static int run_all(char **words, int count)
+{
+    int status = EXIT_SUCCESS;
+    for (int i = 0; i < count && status == EXIT_SUCCESS; i++) {
+        const char *app = words[i];
+        bool has_arguments = i + 1 < count && words[i + 1][0] == '{';
+        status = run(app, has_arguments ? words[++i] : NULL);
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const char *port = "0", *token = "";
@@ -189,7 +202,7 @@ int main(int argc, char **argv)
         }
     }
     bool is_list = at + 1 == argc && strcmp(argv[at], "list") == 0;
-    bool is_run = at + 2 <= argc && at + 3 >= argc && strcmp(argv[at], "run") == 0;
+    bool is_run = at + 2 <= argc && strcmp(argv[at], "run") == 0;
     bool is_serve = at + 1 == argc && strcmp(argv[at], "serve") == 0;
     if (!is_list && !is_run && !is_serve)
         return usage();
@@ -210,7 +223,7 @@ int main(int argc, char **argv)
     }
     int status = is_serve  ? serve(port, token)
                  : is_list ? list()
-                           : run(argv[at + 1], at + 2 < argc ? argv[at + 2] : NULL);
+                           : run_all(argv + at + 1, argc - at - 1);
     job_stop();
     gpu_stop();
     return status;
