@@ -40,10 +40,13 @@ def test_dhcp_connections_and_link(boot, nic):
     vm = boot(nic=nic, conf="auth = none\n").wait_ready()
     vm.wait_serial(r"net: address 10\.0\.2\.15, gateway 10\.0\.2\.2 \(DHCP\)")
 
-    # Many at once.
-    sockets = [socket.create_connection(("127.0.0.1", vm.port), 20) for _ in range(32)]
-    for s in sockets:
+    # Many at once. Each asks as soon as it is connected: QEMU forwards with a listen queue of 1, so all the connects together can
+    # take longer than a connection may stay silent.
+    sockets = []
+    for _ in range(32):
+        s = socket.create_connection(("127.0.0.1", vm.port), 20)
         s.sendall(b"GET /livez HTTP/1.1\r\nHost: ingot.local\r\n\r\n")
+        sockets.append(s)
     for s in sockets:
         assert s.recv(4096).startswith(b"HTTP/1.1 200")
         s.close()
