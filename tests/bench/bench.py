@@ -242,7 +242,7 @@ def bench_nvme(options, disk):
                 best = 0
                 for engine in engines:
                     status, text = machine.shell(f"fio --name=x --readonly --eta=never {FIO[engine]} {shape} --thread --time_based "
-                                                 f"--runtime={options.seconds} --ramp_time=1 --norandommap --size=900m --output-format=json "
+                                                 f"--runtime={options.seconds} --ramp_time=1 --norandommap --size=256m --output-format=json "
                                                  "--output=/tmp/o.json", options.seconds * 4 + 60)
                     if status:
                         raise RuntimeError(f"fio {engine}: {text[-300:]}")
@@ -324,8 +324,8 @@ def main():
         subprocess.run([ROOT / "tests/bench/guest/build", GUEST], check=True)
     disk, model = HERE / "disk.img", HERE / "model.safetensors"
     if not disk.exists():
-        subprocess.run([ROOT / "images/mkmodel", model, "--layers", "16", "--width", "1024", "--vocabulary", "32000"], check=True)
-        appliance.make_disk(disk, model, size=1024)
+        subprocess.run([ROOT / "images/mkmodel", model, "--layers", "8", "--width", "1024", "--vocabulary", "32000"], check=True)
+        appliance.make_disk(disk, model)
         model.unlink()
     with open(disk, "rb") as file:  # into the host's page cache: QEMU's speed is measured, not a disk's
         while file.read(1 << 24):
