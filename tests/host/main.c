@@ -7,8 +7,9 @@
  *
  * Each --disk is a disk disk0n1, disk1n1 ... with its partitions; files of the host are named host:/path. `run`
  * prints the finished job as JSON and exits with 0 when it succeeded, 1 when it failed, 2 when it was refused or
- * the usage is wrong; of several apps each runs after the one before succeeded, which is how a loaded model is used. `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is
- * free, told on standard output); without --token it asks for none.
+ * the usage is wrong; of several apps each runs after the one before succeeded, which is how a loaded model is
+ * used. `serve` is the appliance's HTTP server on the loopback (port 0, the default: any that is free, told on
+ * standard output); without --token it asks for none.
  */
 #include <stdio.h>
 #include <stdlib.h>
