@@ -128,10 +128,19 @@ def test_large_reply_to_a_slow_reader(server):
 
 def test_many_connections(server):
     """64 at once are served; the next is told to come back; afterwards all is well."""
-    held = [connect(server) for _ in range(64)]
+    request = f"GET /livez HTTP/1.1\r\n{head(server)}\r\n".encode()
+    held = []
     try:
+        # Each asks as soon as it is connected: QEMU forwards with a listen queue of 1, so all the connects together can take longer
+        # than a new connection may stay silent.
+        for _ in range(64):
+            held.append(connect(server))
+            held[-1].sendall(request)
         for connection in held:
-            connection.sendall(f"GET /livez HTTP/1.1\r\n{head(server)}\r\n".encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        # Once more, so that none of them has been idle for long enough to make room for a newcomer.
+        for connection in held:
+            connection.sendall(request)
         for connection in held:
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         with connect(server) as one_more:
