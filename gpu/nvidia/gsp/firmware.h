@@ -1,0 +1,92 @@
+/*
+ * gpu/nvidia/gsp/firmware.h: the firmware files of one GPU, found by name and taken apart.
+ *
+ * The files are those of linux-firmware (Debian: firmware-nvidia-graphics), release 570.144, on the ESP under the same paths:
+ * \firmware\nvidia\ga102\gsp\booter_load-570.144.bin. `make image GPU=ga102` copies them. The program of the GSP is one file
+ * for many chips: \firmware\nvidia\ga102\gsp\gsp-570.144.bin serves all from GA102 on, tu102's serves Turing and GA100.
+ *
+ * The parsers are pure functions of bytes that nobody has checked: every offset, size and count is. What they return points
+ * into the file, which stays as it is as long as the machine runs.
+ */
+#ifndef INGOT_GPU_NVIDIA_GSP_FIRMWARE_H
+#define INGOT_GPU_NVIDIA_GSP_FIRMWARE_H
+
+#include "gpu/nvidia/gsp/hw.h"
+
+#define GSP_FIRMWARE_VERSION "570.144"
+
+/* Bytes of a file, or a part of them. */
+struct gsp_bytes {
+    const uint8_t *data;
+    uint64_t bytes;
+};
+
+/*
+ * The file nvidia/FOLDER/gsp/KIND-570.144.bin, for this chip's folder: "booter_load", "booter_unload", "bootloader", "gsp",
+ * "fmc", "scrubber", "gen_bootloader". -ENOENT: hw->error names the file and the command that adds it.
+ */
+int gsp_firmware_file(struct hw *hw, const char *kind, struct gsp_bytes *out);
+
+/* 0, or -EINVAL and *problem says what is wrong with the file. */
+
+/* The GSP's program: an ELF file with a section for the image and one with a signature for each family of chips. */
+struct gsp_program {
+    struct gsp_bytes image, signature;
+    char version[16]; /* "570.144" */
+};
+int gsp_program_parse(struct gsp_bytes file, const char *chip, struct gsp_program *out, const char **problem);
+
+/* The boot loader that starts the program: a RISC-V image. The offsets lie within it. */
+struct gsp_boot_loader {
+    struct gsp_bytes image;
+    uint32_t code_offset, data_offset, manifest_offset, app_version;
+};
+int gsp_boot_loader_parse(struct gsp_bytes file, struct gsp_boot_loader *out, const char **problem);
+
+/*
+ * Code that a falcon runs in heavy-secure mode: booter_load, booter_unload, scrubber. The loader puts the signature that
+ * suits the chip's fuses at signature_at in a copy of the image. Offsets are into the image.
+ */
+struct gsp_secure_code {
+    struct gsp_bytes image, signatures; /* signature_count of equal size, the newest fuse version first */
+    uint32_t signature_at, signature_count, signature_bytes;
+    uint32_t fuse_version, engine_id_mask, ucode_id;
+    uint32_t os_code_offset, os_code_bytes;   /* not secure: runs first on Turing and GA100 */
+    uint32_t app_code_offset, app_code_bytes; /* secure */
+    uint32_t data_offset, data_bytes;
+};
+int gsp_secure_code_parse(struct gsp_bytes file, struct gsp_secure_code *out, const char **problem);
+
+/* A falcon's generic loader (Turing and GA100: it loads FWSEC). Offsets are into image. */
+struct gsp_loader {
+    struct gsp_bytes image;
+    uint32_t start_tag; /* IMEM tag of its first block */
+    uint32_t code_offset, code_bytes, data_offset, data_bytes, dmem_load_offset;
+};
+int gsp_loader_parse(struct gsp_bytes file, struct gsp_loader *out, const char **problem);
+
+/* The GSP's first stage on Hopper and Blackwell, which the FSP checks: hash 48 bytes; key and signature by chip. */
+struct gsp_fmc {
+    struct gsp_bytes image, hash, public_key, signature;
+};
+int gsp_fmc_parse(struct gsp_bytes file, struct gsp_fmc *out, const char **problem);
+
+/* All of them for one chip. HW_BOOT_SEC2 has booters and no fmc, HW_BOOT_FSP the other way round. */
+struct gsp_firmware {
+    struct gsp_program program;
+    struct gsp_boot_loader boot_loader;
+    struct gsp_secure_code booter_load, booter_unload, scrubber; /* scrubber: Ada only, else image.bytes is 0 */
+    struct gsp_fmc fmc;
+};
+int gsp_firmware_load(struct hw *hw, struct gsp_firmware *out);
+
+/*
+ * Tables of the program's pages as the GSP reads them: level 0 has one entry, the address of level 1; an entry of level 1 is
+ * the address of a page of level 2; an entry of level 2 that of a page of the program. gsp_radix3_bytes() is what the tables
+ * take, level 0 first; 0: more than 512 pages of level 2 (1 GiB). gsp_radix3_build() fills them in for program_dma, a
+ * contiguous program that lies at a page's start; tables are at tables_dma.
+ */
+uint64_t gsp_radix3_bytes(uint64_t program_bytes);
+void gsp_radix3_build(void *tables, uint64_t tables_dma, uint64_t program_dma, uint64_t program_bytes);
+
+#endif
