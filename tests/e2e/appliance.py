@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from gpu_model import GpuModel
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 BOOT_SECONDS = float(os.environ.get("INGOT_BOOT_SECONDS", "90"))  # firmware under emulation on a busy machine
@@ -57,10 +59,10 @@ class Reply:
 
 
 class Appliance:
-    """Boots at construction. Use as a context manager, or call stop()."""
+    """Boots at construction. Use as a context manager, or call stop(). gpu: a chip to model, or a GpuModel that runs; it ends with the machine."""
 
     def __init__(self, folder, conf="", image=None, disks=(), smp=2, mem=1024, nic="virtio", cpu="max", machine="q35", extra=(),
-                 token=None, vars_file=None, serial=True, wrapper=(), qemu=None, firmware=None):
+                 token=None, vars_file=None, serial=True, wrapper=(), qemu=None, firmware=None, gpu=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.token = token or secrets.token_hex(16)
@@ -80,6 +82,9 @@ class Appliance:
             command += ["--disk", str(path)] + (["--disk-options", options] if options else [])
         if qemu:
             command += ["--qemu", str(qemu)]
+        self.gpu = GpuModel(self.folder, gpu) if isinstance(gpu, str) else gpu
+        if self.gpu:
+            command += ["--gpu", self.gpu.socket]
         if firmware:
             command += ["--firmware", firmware]
         if vars_file:
@@ -106,6 +111,8 @@ class Appliance:
             self.qmp_socket.close()
         self.log.close()
         pathlib.Path(self.qmp_path).unlink(missing_ok=True)
+        if self.gpu:
+            self.gpu.stop()
 
     # ---- consoles ----
 

@@ -13,6 +13,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import appliance  # noqa: E402  (found through the line above)
 
 
+def stop_all(machines):
+    """Every one, also when one's GPU model has something to object."""
+    objections = []
+    for machine in machines:
+        try:
+            machine.stop()
+        except AssertionError as objection:
+            objections.append(str(objection))
+    assert not objections, "\n".join(objections)
+
+
 @pytest.fixture
 def boot(tmp_path):
     """Start appliances: boot(**options of appliance.Appliance). They end with the test."""
@@ -24,8 +35,7 @@ def boot(tmp_path):
         return machine
 
     yield start
-    for machine in running:
-        machine.stop()
+    stop_all(running)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +49,7 @@ def boot_shared(tmp_path_factory):
         return machine
 
     yield start
-    for machine in running:
-        machine.stop()
+    stop_all(running)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +61,8 @@ def show_serial_on_failure(request):
         for value in request.node.funcargs.values():
             if isinstance(value, appliance.Appliance):
                 print("serial console, last lines:\n" + value.serial_text()[-3000:])
+                if value.gpu:
+                    print("GPU model:\n" + value.gpu.text()[-3000:])
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -59,6 +70,16 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if call.when == "call":
         item.report_call = outcome.get_result()
+
+
+@pytest.fixture(scope="session")
+def vfio_user():
+    """A QEMU that can be the client of the GPU model: the system's, or Debian 13 backports', fetched once."""
+    system = subprocess.run(["qemu-system-x86_64", "-device", "vfio-user-pci,help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            timeout=60)
+    if system.returncode:
+        subprocess.run([appliance.ROOT / "setup/debian13", appliance.BUILD / "deps/debian13-backports", "trixie-backports"], check=True,
+                       timeout=900)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""The GPU device model (build/model/gpu) behind an appliance's QEMU: start it, end it, hold it to having refused nothing.
+
+    vm = Appliance(folder, gpu=GpuModel(folder, "ga102", faults=["frts=hang"]))
+
+The model is the judge as well as the device: what no real GPU would accept it refuses, says why on stderr, and ends with a status other
+than 0. An appliance that stops therefore checks its model, unless the test said that refusals are expected.
+"""
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "build/model/gpu"
+CHIPS = ["ga102", "ad102", "tu102", "gh100", "gb202"]
+
+
+class GpuModel:
+    """Runs from construction to stop(). options: more of the model's own, as words."""
+
+    def __init__(self, folder, chip, faults=(), options=(), expect_refusals=False):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.chip, self.expect_refusals = chip, expect_refusals
+        # Unix socket paths are short: not below pytest's long folders.
+        self.socket = tempfile.mktemp(prefix="ingot-gpu-")
+        self.trace_path, self.log_path = self.folder / "gpu.trace", self.folder / "gpu.log"
+        command = [str(PROGRAM), "--socket", self.socket, "--chip", chip, "--trace", str(self.trace_path), *map(str, options)]
+        for fault in faults:
+            command += ["--fault", fault]
+        self.log = open(self.log_path, "wb")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 30
+        while not pathlib.Path(self.socket).exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise AssertionError(f"the model of {chip} does not listen:\n{self.text()}")
+            time.sleep(0.02)
+
+    def text(self):
+        return self.log_path.read_text(errors="replace")
+
+    def trace(self):
+        return self.trace_path.read_text(errors="replace") if self.trace_path.exists() else ""
+
+    def kill(self):
+        """As a power cut would."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=10)
+        self.log.close()
+        pathlib.Path(self.socket).unlink(missing_ok=True)
+
+    def stop(self):
+        """End it and look at its verdict."""
+        if self.log.closed:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the model did not end when asked to:\n{self.text()[-3000:]}")
+        self.kill()
+        if not self.expect_refusals:
+            assert status == 0, f"the model ended with status {status}: it refused something, or broke:\n{self.text()[-3000:]}"
+
+
+def list_faults():
+    """Names of the faults that the model can play, with what they do: [(name, description)]."""
+    text = subprocess.run([str(PROGRAM), "--list-faults"], check=True, capture_output=True, text=True, timeout=20).stdout
+    return [tuple((line.split(None, 1) + [""])[:2]) for line in text.splitlines() if line.strip()]
