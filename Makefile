@@ -73,7 +73,7 @@ KERNEL_FLAGS := -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast
 # ---- sources -------------------------------------------------------------------------------------------------------
 
 # What both the image and the Linux process are made of.
-SHARED_SRC := $(wildcard nvme/*.c gpu/*.c gpu/cpu/*.c gpu/nvidia/*.c gpu/nvidia/regs/*.c runtime/volume/*.c runtime/weights/*.c \
+SHARED_SRC := $(wildcard nvme/*.c gpu/*.c gpu/cpu/*.c gpu/nvidia/*.c gpu/nvidia/gsp/*.c runtime/volume/*.c runtime/weights/*.c \
                 runtime/config/*.c runtime/hash/*.c runtime/job/*.c apps/*/*.c)
 KERNEL_SRC := $(wildcard gpu/kernels/*.c)
 HTTP_SRC   := $(wildcard runtime/http/*.c)
