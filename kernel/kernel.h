@@ -204,7 +204,7 @@ unsigned pci_find_ext_capability(const struct pci_device *pci, uint16_t id);
  * driver is ready for it. */
 int pci_enable(struct pci_device *pci);
 void pci_bus_master(struct pci_device *pci, bool on);
-void pci_disable(struct pci_device *pci); /* bus mastering and MSI-X off */
+void pci_disable(struct pci_device *pci); /* bus mastering, MSI and MSI-X off */
 
 /* All of a memory BAR. NULL when it is absent, an I/O BAR, or cannot be mapped. */
 volatile void *pci_map_bar(struct pci_device *pci, unsigned index, enum cache_mode mode);
@@ -216,6 +216,8 @@ volatile void *pci_map_bar(struct pci_device *pci, unsigned index, enum cache_mo
 typedef void (*irq_handler)(void *arg);
 int pci_msix_enable(struct pci_device *pci, unsigned entry, unsigned core, irq_handler handler, void *arg);
 void pci_msix_mask(struct pci_device *pci, unsigned entry, bool masked);
+/* The same by plain MSI, for devices without MSI-X: one interrupt. -ENOTSUP without MSI. A second call moves it. */
+int pci_msi_enable(struct pci_device *pci, unsigned core, irq_handler handler, void *arg);
 
 /* ---- cores and tasks ------------------------------------------------------------------------------------------- */
 

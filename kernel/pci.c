@@ -105,10 +105,7 @@ static void quiet(struct pci_device *pci)
     uint16_t command = pci_read16(pci, PCI_COMMAND);
     pci_write16(pci, PCI_COMMAND,
                 (uint16_t)((command | PCI_COMMAND_INTX_OFF) & ~PCI_COMMAND_BUS_MASTER));
-    unsigned msi = pci_find_capability(pci, PCI_CAP_MSI, 0);
-    if (msi != 0)
-        pci_write16(pci, msi + PCI_MSI_CONTROL,
-                    pci_read16(pci, msi + PCI_MSI_CONTROL) & (uint16_t)~PCI_MSI_ENABLE);
+    pci_msi_disable(pci);
     pci_msix_disable(pci);
 }
 
@@ -318,6 +315,7 @@ void pci_bus_master(struct pci_device *pci, bool on)
 void pci_disable(struct pci_device *pci)
 {
     pci_bus_master(pci, false);
+    pci_msi_disable(pci);
     pci_msix_disable(pci);
 }
 

@@ -1,6 +1,6 @@
 /*
  * kernel/pci.h: what the parts of the PCI code share (pci.c finds functions, pci_config.c reaches their
- * configuration space, pci_msix.c routes their interrupts); kernel/kernel.h has the door. Register names and
+ * configuration space, pci_msix.c and pci_msi.c route their interrupts); kernel/kernel.h has the door. Register names and
  * offsets: PCI Express Base Specification 5.0, chapter 7.5, and PCI Local Bus Specification 3.0, chapter 6.
  */
 #ifndef INGOT_PCI_H
@@ -41,8 +41,17 @@
 #define   PCI_POWER_CONTROL      0x04        /* PMCSR, 16-bit */
 #define     PCI_POWER_STATE       BITS(1, 0) /* 0: D0, 3: D3hot */
 #define PCI_CAP_MSI             0x05
-#define   PCI_MSI_CONTROL        0x02
+#define   PCI_MSI_CONTROL        0x02         /* PCI 3.0, 6.8.1 */
 #define     PCI_MSI_ENABLE        BIT(0)
+#define     PCI_MSI_MESSAGES      BITS(6, 4)  /* messages that the function may send: 2 to that power */
+#define     PCI_MSI_64            BIT(7)      /* the address has 64 bits */
+#define     PCI_MSI_MASKS         BIT(8)      /* there are mask bits */
+#define   PCI_MSI_ADDRESS        0x04
+#define   PCI_MSI_ADDRESS_HIGH   0x08         /* with 64 bits; the rest moves by 4 */
+#define   PCI_MSI_DATA_32        0x08         /* 16-bit */
+#define   PCI_MSI_DATA_64        0x0c
+#define   PCI_MSI_MASK_32        0x0c
+#define   PCI_MSI_MASK_64        0x10
 #define PCI_CAP_MSIX            0x11         /* PCI 3.0, 6.8.2 */
 #define   PCI_MSIX_CONTROL       0x02
 #define     PCI_MSIX_TABLE_SIZE   BITS(10, 0) /* entries, minus 1 */
@@ -72,6 +81,7 @@ struct pci_function {
     volatile uint8_t *msix_table;
     struct pci_msix_route *msix_routes;
     unsigned msix_count;
+    struct pci_msix_route msi_route;
 };
 
 static inline struct pci_function *pci_function_of(const struct pci_device *pci)
@@ -99,5 +109,9 @@ void pci_port_write(uint8_t bus, uint8_t device, uint8_t function, unsigned offs
 /* ---- pci_msix.c ------------------------------------------------------------------------------------------------ */
 
 void pci_msix_disable(struct pci_device *pci); /* and give its vectors back */
+
+/* ---- pci_msi.c ------------------------------------------------------------------------------------------------- */
+
+void pci_msi_disable(struct pci_device *pci); /* and give its vector back */
 
 #endif

@@ -56,5 +56,8 @@ bool host_pci_is_enabled(const struct pci_device *pci); /* memory decoding on */
 void host_pci_msix_entries(struct pci_device *pci, unsigned count);
 /* What the device does to interrupt: calls the handler, or marks a masked entry pending. False: no handler is set. */
 bool host_pci_msix_raise(struct pci_device *pci, unsigned entry);
+/* Whether the device has plain MSI (the default: it has not), and what it does to interrupt by it. */
+void host_pci_msi(struct pci_device *pci, bool has_msi);
+bool host_pci_msi_raise(struct pci_device *pci);
 
 #endif

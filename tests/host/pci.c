@@ -31,6 +31,8 @@ struct fake_device {
     void *bar_memory[6];
     struct msix_entry msix[MSIX_MAX];
     unsigned msix_count;
+    struct msix_entry msi;
+    bool has_msi;
 };
 
 static struct fake_device *devices[DEVICE_MAX];
@@ -116,6 +118,20 @@ bool host_pci_msix_raise(struct pci_device *pci, unsigned entry)
         msix->is_pending = true;
     else
         msix->handler(msix->arg);
+    return true;
+}
+
+void host_pci_msi(struct pci_device *pci, bool has_msi)
+{
+    fake(pci)->has_msi = has_msi;
+}
+
+bool host_pci_msi_raise(struct pci_device *pci)
+{
+    const struct msix_entry *msi = &fake(pci)->msi;
+    if (msi->handler == NULL)
+        return false;
+    msi->handler(msi->arg);
     return true;
 }
 
@@ -206,6 +222,7 @@ void pci_disable(struct pci_device *pci)
 {
     pci_bus_master(pci, false);
     memset(fake(pci)->msix, 0, sizeof(fake(pci)->msix));
+    fake(pci)->msi = (struct msix_entry){0};
 }
 
 volatile void *pci_map_bar(struct pci_device *pci, unsigned index, enum cache_mode mode)
@@ -227,6 +244,17 @@ int pci_msix_enable(struct pci_device *pci, unsigned entry, unsigned core, irq_h
     if (core >= core_count())
         return -EINVAL;
     dev->msix[entry] = (struct msix_entry){.handler = handler, .arg = arg};
+    return 0;
+}
+
+int pci_msi_enable(struct pci_device *pci, unsigned core, irq_handler handler, void *arg)
+{
+    struct fake_device *dev = fake(pci);
+    if (!dev->has_msi)
+        return -ENOTSUP;
+    if (core >= core_count())
+        return -EINVAL;
+    dev->msi = (struct msix_entry){.handler = handler, .arg = arg};
     return 0;
 }
 

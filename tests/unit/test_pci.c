@@ -11,6 +11,7 @@
 
 #include "kernel/pci.c"
 #include "kernel/pci_config.c"
+#include "kernel/pci_msi.c"
 #include "kernel/pci_msix.c"
 #include "tests/host/host.h"
 
@@ -34,6 +35,8 @@ static bool has_ecam;
 static bool dies; /* everything reads all ones */
 static unsigned config_accesses;
 static uint8_t msix_memory[4096];
+
+static uint64_t msi_address_high;
 
 static struct {
     unsigned core;
@@ -158,7 +161,7 @@ int irq_alloc(unsigned core, irq_handler handler, void *arg, uint64_t *msi_addre
         vectors[i].handler = handler;
         vectors[i].arg = arg;
         vectors[i].is_used = true;
-        *msi_address = 0x1fee00000 + (core << 12);
+        *msi_address = (msi_address_high << 32) + 0xfee00000 + (core << 12);
         *msi_data = 0x40 + i;
         return 0;
     }
@@ -275,11 +278,13 @@ static int setup(void **state)
 {
     (void)state;
     while (function_count > 0) {
+        pci_msi_disable(&functions[function_count - 1]->device);
         pci_msix_disable(&functions[function_count - 1]->device);
         free(functions[--function_count]);
     }
     fake_count = 0;
     memset(vectors, 0, sizeof(vectors));
+    msi_address_high = 1;
     memset(msix_memory, 0, sizeof(msix_memory));
     has_ecam = true;
     map_fails = dies = false;
@@ -603,6 +608,67 @@ static void test_msix_table_must_lie_in_its_bar(void **state)
     assert_int_equal(vectors_used(), 1);
 }
 
+/* Plain MSI, with each form of the capability: 32-bit or 64-bit address, with and without mask bits. */
+static void test_msi(void **state)
+{
+    static const struct {
+        uint16_t control;
+        unsigned data_at, mask_at;
+    } forms[] = {{0, 0x58, 0},
+                 {PCI_MSI_64, 0x5c, 0},
+                 {PCI_MSI_MASKS, 0x58, 0x5c},
+                 {PCI_MSI_64 | PCI_MSI_MASKS, 0x5c, 0x60}};
+    for (unsigned i = 0; i < ARRAY_COUNT(forms); i++) {
+        setup(state);
+        msi_address_high = forms[i].control & PCI_MSI_64 ? 1 : 0;
+        struct fake_function *f = add(0, 1, 0, 0x220610de, 0x030000);
+        put(f, PCI_STATUS, PCI_STATUS_CAPABILITIES, 2);
+        put(f, PCI_CAPABILITIES, 0x50, 1);
+        put(f, 0x50, PCI_CAP_MSI, 2);
+        /* Asks for 8 messages, was given 4 and left on by the firmware. */
+        put(f, 0x52, forms[i].control | 0x26 | PCI_MSI_ENABLE, 2);
+        put(f, 0x58, 0xffffffff, 4);
+        put(f, 0x5c, 0xffffffff, 4);
+        put(f, 0x60, 0xffffffff, 4);
+        assert_int_equal(pci_start(), 2);
+        assert_int_equal(get(f, 0x52, 2), forms[i].control | 0x26); /* off at start */
+        struct pci_device *pci = find("0000:00:01.0");
+        assert_int_equal(pci_enable(pci), 0);
+
+        assert_int_equal(pci_msi_enable(pci, 2, handler, f), 0);
+        assert_int_equal(get(f, 0x52, 2), forms[i].control | 0x06 | PCI_MSI_ENABLE);
+        assert_int_equal(get(f, 0x54, 4), 0xfee02000);
+        if (forms[i].control & PCI_MSI_64)
+            assert_int_equal(get(f, 0x58, 4), 1);
+        assert_int_equal(get(f, forms[i].data_at, 2), 0x40);
+        if (forms[i].mask_at != 0)
+            assert_int_equal(get(f, forms[i].mask_at, 4), 0);
+        assert_true(get(f, PCI_COMMAND, 2) & PCI_COMMAND_INTX_OFF);
+        assert_ptr_equal(vectors[0].arg, f);
+
+        assert_int_equal(pci_msi_enable(pci, 3, handler, NULL), 0); /* moved: the old one is free */
+        assert_int_equal(get(f, 0x54, 4), 0xfee03000);
+        assert_int_equal(vectors_used(), 1);
+        pci_disable(pci);
+        assert_int_equal(vectors_used(), 0);
+        assert_int_equal(get(f, 0x52, 2), forms[i].control | 0x06);
+    }
+    setup(state);
+    struct fake_function *f = add(0, 1, 0, 0x220610de, 0x030000);
+    assert_int_equal(pci_start(), 2);
+    struct pci_device *pci = find("0000:00:01.0");
+    assert_int_equal(pci_msi_enable(pci, 0, handler, NULL), -ENOTSUP);
+    put(f, PCI_STATUS, PCI_STATUS_CAPABILITIES, 2);
+    put(f, PCI_CAPABILITIES, 0x50, 1);
+    put(f, 0x50, PCI_CAP_MSI, 2);
+    assert_int_equal(pci_msi_enable(pci, 0, handler, NULL), -ENOTSUP); /* 64-bit address wanted */
+    assert_int_equal(vectors_used(), 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(vectors); i++)
+        vectors[i].is_used = true;
+    assert_int_equal(pci_msi_enable(pci, 0, handler, NULL), -ENOSPC);
+    assert_int_equal(get(f, 0x52, 2), 0);
+}
+
 /* A machine where every access reads ones: found nothing, and it did not take long. */
 static void test_dead_configuration_space(void **state)
 {
@@ -625,6 +691,7 @@ int main(void)
         cmocka_unit_test_setup(test_power, setup),
         cmocka_unit_test_setup(test_msix, setup),
         cmocka_unit_test_setup(test_msix_table_must_lie_in_its_bar, setup),
+        cmocka_unit_test_setup(test_msi, setup),
         cmocka_unit_test_setup(test_dead_configuration_space, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
