@@ -23,6 +23,8 @@ struct gpu_timeline;
 
 /* ---- devices --------------------------------------------------------------------------------------------------- */
 
+#define GPU_ENGINES_MAX 40
+
 struct gpu_device_info {
     char name[16];            /* "cpu0", "nvidia0" */
     char model[64];           /* what people call it */
@@ -34,7 +36,17 @@ struct gpu_device_info {
     uint32_t shared_bytes_max; /* per block */
     uint64_t grid_max[3];
     bool is_usable;           /* false: why_not says the reason and what to do */
-    char why_not[160];
+    char why_not[240];
+
+    /* What the device is made of, for people, as far as it is known also of one that cannot be used; "" or 0: not
+     * known, or there is none. BARs and link: pci_facts() of the function with this name. */
+    char pci_name[16];        /* "0000:01:00.0" */
+    char chip[16];            /* "ga102" */
+    char firmware[24];        /* version of the firmware that runs on the device: "570.144" */
+    uint64_t vram_bytes;      /* all of its memory; memory_bytes is what is left for buffers */
+    uint64_t start_ns;        /* how long it took to bring up; 0: somebody else did */
+    uint32_t engine_count;
+    char engines[GPU_ENGINES_MAX][12]; /* "graphics0", "copy2" */
 };
 
 /* Readings that the hardware gives; a NaN or UINT64_MAX says that it has none. */
