@@ -10,9 +10,11 @@
 #ifndef INGOT_GPU_NVIDIA_GSP_GSP_H
 #define INGOT_GPU_NVIDIA_GSP_GSP_H
 
+#include "gpu/nvidia/gsp/events.h"
 #include "gpu/nvidia/gsp/firmware.h"
 #include "gpu/nvidia/gsp/hw.h"
 #include "gpu/nvidia/gsp/info.h"
+#include "gpu/nvidia/gsp/interrupt.h"
 #include "gpu/nvidia/gsp/rpc.h"
 
 /* A stretch of VRAM, by its offset from VRAM's start. */
@@ -50,6 +52,8 @@ struct gsp {
     struct hw hw;
     struct gsp_layout layout;
     struct rpc rpc;
+    struct gsp_events events;    /* what it tells unasked; set up right after rpc_init() and the libos arguments */
+    struct gsp_interrupts interrupts; /* started before the GSP, routed after the static information */
     struct gsp_info info;        /* what the Resource Manager told of itself and the GPU (info.h) */
     struct gsp_firmware firmware;
     bool is_running;             /* between INIT_DONE and the unload */
