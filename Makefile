@@ -27,6 +27,8 @@ CLANG   := clang-19
 PYTHON  ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 # make image CONF=file
 CONF    ?= images/ingot.conf
+# make image GPU=ga102,ad102: with what these NVIDIA GPUs need
+GPU     ?=
 # make run SMP=4 MEM=4096 NIC=e1000e
 SMP     ?= 2
 MEM     ?= 1024
@@ -156,7 +158,7 @@ ifdef NEEDS_SETUP
 image: $(NEWLIB_STAMP)
 	$(Q)$(MAKE) --no-print-directory $@
 else
-image: $(BUILD)/ingot.img  ## build/ingot.img, for a USB stick or QEMU (CONF=file: another ingot.conf)
+image: $(BUILD)/ingot.img  ## build/ingot.img, for a USB stick or QEMU (CONF=file: another ingot.conf; GPU=ga102,ad102: NVIDIA's firmware)
 endif
 
 $(BUILD)/obj/%.c.o: %.c
@@ -244,9 +246,21 @@ $(BUILD)/break.efi: $(BUILD)/break.elf images/elf2pe.py
 $(BUILD)/BOOTX64.EFI: $(BUILD)/ingot.elf images/elf2pe.py
 	$(call say,PE      ,$@)
 	$(Q)$(PYTHON) images/elf2pe.py $< $@
-$(BUILD)/ingot.img: $(BUILD)/BOOTX64.EFI $(CONF) images/mkdisk
+# Firmware and kernels for the GPUs of GPU=, beside the program on the ESP. They are NVIDIA's, so they are fetched when asked for.
+FIRMWARE_STAMP := $(DEPS)/firmware/.$(shell sed -n 's/^sum=\(............\).*/\1/p' setup/firmware)
+GPU_KERNELS := $(if $(GPU),$(addsuffix .cubin,$(addprefix $(BUILD)/kernels/,$(shell images/gpufiles --list sm $(GPU) 2>/dev/null))))
+$(FIRMWARE_STAMP): setup/firmware
+	$(Q)setup/firmware $(DEPS) && touch $@
+$(BUILD)/kernels/sm_%.cubin: gpu/nvidia/cubins.py $(KERNEL_SRC) $(wildcard gpu/kernels/*.h) $(PTXAS)
+	$(call say,PTXAS   ,$@)
+	$(Q)$(if $(PTXAS),,setup/ptxas $(DEPS) &&) mkdir -p $(@D) && $(PYTHON) $< --clang $(CLANG) \
+	    --ptxas "$(or $(PTXAS),$(DEPS)/cuda/bin/ptxas)" --sm $* --cubin $@ $(KERNEL_SRC)
+$(BUILD)/gpu-files: $(if $(GPU),$(FIRMWARE_STAMP)) $(GPU_KERNELS) force
+	$(Q)mkdir -p $(@D) && $(if $(GPU),images/gpufiles --firmware $(DEPS)/firmware --kernels $(BUILD)/kernels $(GPU) >$@.new,: >$@.new) && \
+	    { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
+$(BUILD)/ingot.img: $(BUILD)/BOOTX64.EFI $(CONF) images/mkdisk $(BUILD)/gpu-files $(GPU_KERNELS)
 	$(call say,IMAGE   ,$@)
-	$(Q)images/mkdisk --esp $@ $<=/EFI/BOOT/BOOTX64.EFI $(CONF)=/ingot.conf
+	$(Q)images/mkdisk --esp $@ $<=/EFI/BOOT/BOOTX64.EFI $(CONF)=/ingot.conf $$(cat $(BUILD)/gpu-files)
 
 # ---- running -------------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ struct boot_screen {
 };
 
 struct boot_firmware_file {
-    char name[64];           /* below \firmware\, as the file system spells it */
+    char name[64];           /* below \firmware\, as the file system spells it: "nvidia/ga102/gsp/gsp-570.144.bin" */
     const void *data;
     uint64_t size_bytes;
 };

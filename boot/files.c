@@ -1,5 +1,5 @@
 /*
- * boot/files.c: ingot.conf and the files of \firmware, read from the volume the image came from through the
+ * boot/files.c: ingot.conf and the files in and below \firmware, read from the volume the image came from through the
  * firmware's own FAT driver (UEFI 2.10, 13.4 Simple File System, 13.5 File Protocol).
  *
  * Everything is bounded, and nothing in here can stop the boot: what cannot be read is named in boot_info.
@@ -11,7 +11,9 @@
 
 #define FIRMWARE_BYTES_MAX \
     (UINT64_C(512) * 1024 * 1024) /* all files together; NVIDIA's GSP images are 30 to 80 MB each */
-#define READ_CHUNK (UINT64_C(4) * 1024 * 1024) /* some firmware fails on larger single reads */
+#define FOLDER_DEPTH_MAX 4        /* \firmware\nvidia\ga102\gsp */
+#define ENTRIES_MAX      1024 /* in all folders: a damaged file system may have them without end */
+#define READ_CHUNK       (UINT64_C(4) * 1024 * 1024) /* some firmware fails on larger single reads */
 
 EFI_FILE_HANDLE boot_volume_open(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 {
@@ -97,23 +99,42 @@ union entry {
     char bytes[sizeof(EFI_FILE_INFO) + 256 * sizeof(CHAR16)];
 };
 
-static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system,
-                               struct boot_info *info, union entry *entry, uint64_t *room)
+/* Append a name from a directory to path, as far as there is room for it; false: there is not. */
+static bool path_append(char *path, unsigned path_bytes, const CHAR16 *name)
 {
+    unsigned at = 0, n = 0;
+    while (path[at] != '\0')
+        at++;
+    for (; at + 1 < path_bytes && name[n] != 0; n++)
+        path[at++] = name[n] < 127 ? (char)name[n] : '?';
+    path[at] = '\0';
+    return name[n] == 0;
+}
+
+struct walk {
+    EFI_SYSTEM_TABLE *system;
+    struct boot_info *info;
+    uint64_t room; /* for files, in bytes */
+    unsigned entries_left;
+};
+
+static void firmware_file_read(struct walk *walk, EFI_FILE_HANDLE folder, const char *path,
+                               union entry *entry)
+{
+    struct boot_info *info = walk->info;
     struct boot_firmware_file *out = &info->firmware[info->firmware_count];
-    unsigned n = 0;
-    for (; n < sizeof(out->name) - 1 && entry->info.FileName[n] != 0; n++)
-        out->name[n] = entry->info.FileName[n] < 127 ? (char)entry->info.FileName[n] : '?';
-    out->name[n] = '\0';
+    format_print(out->name, sizeof(out->name), "%s", path);
 
     const char *problem = NULL;
     EFI_FILE_HANDLE file = NULL;
     void *data = NULL;
-    if (entry->info.FileSize > *room)
+    if (!path_append(out->name, sizeof(out->name), entry->info.FileName))
+        problem = "its name is too long";
+    else if (entry->info.FileSize > walk->room)
         problem = "no room for it (512 MiB in all)";
     else if (EFI_ERROR(folder->Open(folder, &file, entry->info.FileName, EFI_FILE_MODE_READ, 0)))
         problem = "cannot be opened";
-    else if ((data = pages_keep(system, info, entry->info.FileSize)) == NULL)
+    else if ((data = pages_keep(walk->system, info, entry->info.FileSize)) == NULL)
         problem = "no memory";
     if (problem == NULL) {
         EFI_STATUS status;
@@ -129,8 +150,45 @@ static void firmware_file_read(EFI_FILE_HANDLE folder, EFI_SYSTEM_TABLE *system,
     }
     out->data = data;
     out->size_bytes = entry->info.FileSize;
-    *room -= entry->info.FileSize;
+    walk->room -= entry->info.FileSize;
     info->firmware_count++;
+}
+
+/* Read all files of the folder and, with the folder's name before theirs, those of the folders in it. */
+static void firmware_folder_read(struct walk *walk, EFI_FILE_HANDLE folder, const char *path,
+                                 unsigned depth)
+{
+    struct boot_info *info = walk->info;
+    while (walk->entries_left > 0) {
+        static union entry entry; /* nobody needs it once a folder in here is open */
+        UINTN size = sizeof(entry) - sizeof(CHAR16);
+        memset(&entry, 0, sizeof(entry));
+        EFI_STATUS status = folder->Read(folder, &size, &entry);
+        if (EFI_ERROR(status) || size == 0)
+            return; /* the end, or a damaged directory: what is missing is reported by whoever looks for it */
+        walk->entries_left--;
+        if (entry.info.Attribute & EFI_FILE_DIRECTORY) {
+            char below[sizeof(info->firmware[0].name)];
+            EFI_FILE_HANDLE sub = NULL;
+            format_print(below, sizeof(below), "%s", path);
+            if (entry.info.FileName[0] == '.' || depth + 1 == FOLDER_DEPTH_MAX ||
+                !path_append(below, sizeof(below), entry.info.FileName) ||
+                !path_append(below, sizeof(below), (CHAR16[]){'/', 0}) ||
+                EFI_ERROR(folder->Open(folder, &sub, entry.info.FileName, EFI_FILE_MODE_READ, 0)))
+                continue;
+            firmware_folder_read(walk, sub, below, depth + 1);
+            sub->Close(sub);
+        } else if (entry.info.FileSize != 0) {
+            if (info->firmware_count == BOOT_FIRMWARE_MAX) {
+                format_print(info->firmware_error, sizeof(info->firmware_error),
+                             "more than %d firmware files: the rest is ignored", BOOT_FIRMWARE_MAX);
+                return;
+            }
+            if (walk->room == FIRMWARE_BYTES_MAX)
+                boot_say(walk->system, "Ingot: reading \\firmware ...");
+            firmware_file_read(walk, folder, path, &entry);
+        }
+    }
 }
 
 static void firmware_read(EFI_FILE_HANDLE root, EFI_SYSTEM_TABLE *system, struct boot_info *info)
@@ -139,27 +197,8 @@ static void firmware_read(EFI_FILE_HANDLE root, EFI_SYSTEM_TABLE *system, struct
     EFI_FILE_HANDLE folder = NULL;
     if (EFI_ERROR(root->Open(root, &folder, path, EFI_FILE_MODE_READ, 0)))
         return; /* there need not be any */
-    uint64_t room = FIRMWARE_BYTES_MAX;
-    bool is_announced = false;
-    for (;;) {
-        static union entry entry;
-        UINTN size = sizeof(entry) - sizeof(CHAR16);
-        memset(&entry, 0, sizeof(entry));
-        EFI_STATUS status = folder->Read(folder, &size, &entry);
-        if (EFI_ERROR(status) || size == 0)
-            break; /* the end, or a damaged directory: what is missing is reported by whoever looks for it */
-        if (entry.info.Attribute & EFI_FILE_DIRECTORY || entry.info.FileSize == 0)
-            continue;
-        if (info->firmware_count == BOOT_FIRMWARE_MAX) {
-            format_print(info->firmware_error, sizeof(info->firmware_error),
-                         "more than %d firmware files: the rest is ignored", BOOT_FIRMWARE_MAX);
-            break;
-        }
-        if (!is_announced)
-            boot_say(system, "Ingot: reading \\firmware ...");
-        is_announced = true;
-        firmware_file_read(folder, system, info, &entry, &room);
-    }
+    struct walk walk = {system, info, FIRMWARE_BYTES_MAX, ENTRIES_MAX};
+    firmware_folder_read(&walk, folder, "", 0);
     folder->Close(folder);
 }
 

@@ -285,6 +285,12 @@ struct cpu_features {
 };
 const struct cpu_features *cpu_features(void);
 
+/*
+ * A file that the boot loader read from \firmware on the ESP, by its path below that folder ("nvidia/ga102/gsp/x.bin", in
+ * any case); NULL: there is none. It starts at a page's start, cannot be written, and stays; devices may read it (dma_addr()).
+ */
+const void *boot_file(const char *name, uint64_t *size_bytes);
+
 /* Bytes from RDSEED/RDRAND or, without them, a generator seeded from the firmware's RNG and timing. */
 void random_bytes(void *out, size_t size_bytes);
 

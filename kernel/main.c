@@ -2,6 +2,7 @@
  * kernel/main.c: the machine's start, from the hand-over by boot/ to tasks on every core, in order.
  */
 #include <string.h>
+#include <strings.h>
 
 #include "boot/boot.h"
 #include "kernel/apic.h"
@@ -77,6 +78,18 @@ static void restart_delay_read(void)
         seconds = seconds * 10 + (unsigned)(*c - '0');
     }
     machine_restart_delay_set(seconds);
+}
+
+const void *boot_file(const char *name, uint64_t *size_bytes)
+{
+    for (uint32_t i = 0; i < boot_info->firmware_count; i++) {
+        const struct boot_firmware_file *file = &boot_info->firmware[i];
+        if (strcasecmp(file->name, name) != 0) /* FAT keeps the case, but knows no difference */
+            continue;
+        *size_bytes = file->size_bytes;
+        return file->data;
+    }
+    return NULL;
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */

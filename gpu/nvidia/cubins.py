@@ -2,7 +2,8 @@
 """Compile gpu/kernels for NVIDIA devices: clang to PTX, ptxas to a cubin per architecture, packed into an assembler file.
 
 The file defines nvidia_builtins[] and nvidia_builtin_count of gpu/nvidia/builtin.h; without ptxas the table is empty. Packed
-means the LZ4 block format (lz4_Block_format.md).
+means the LZ4 block format (lz4_Block_format.md). With --cubin the file is the cubin of one architecture as it is, for the ESP;
+it stays empty when there is no ptxas that knows the architecture.
 """
 import argparse
 import os
@@ -120,6 +121,7 @@ def main():
     parser.add_argument("--ptxas", default="", help="path of ptxas; empty: an empty table")
     parser.add_argument("--sm", default="75,80,86,89,90,100,120")
     parser.add_argument("--name", default="nvidia", help="the table is NAME_builtins[]")
+    parser.add_argument("--cubin", action="store_true", help="no table: the bare cubin for the one architecture of --sm")
     parser.add_argument("out")
     parser.add_argument("sources", nargs="*")
     args = parser.parse_args()
@@ -130,6 +132,10 @@ def main():
             print(f"  PTXAS   {missing} is not there: no kernels for NVIDIA devices", file=sys.stderr)
     else:
         cubins = compile_kernels(args.clang, args.ptxas, [int(sm) for sm in args.sm.split(",")], args.sources)
+    if args.cubin:
+        with open(args.out, "wb") as file:
+            file.write(cubins.get(int(args.sm), b""))
+        return
     lines, table = [], []
     for sm, data in cubins.items():
         packed = pack(data)

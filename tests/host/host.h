@@ -34,6 +34,16 @@ void host_clock_step_ns(uint64_t step_ns);
 void host_page_alloc_fail_after(int count);
 uint64_t host_page_live_bytes(void); /* allocated and not yet freed */
 
+/* ---- files of the ESP ------------------------------------------------------------------------------------------ */
+
+/*
+ * What boot_file() finds: a file in this folder of the host (NULL: none, the default), or one that a test adds; those come
+ * first. data is copied. host_boot_files_clear() forgets all, and pointers that boot_file() gave out are invalid then.
+ */
+void host_boot_folder(const char *path);
+void host_boot_file_add(const char *name, const void *data, uint64_t size_bytes);
+void host_boot_files_clear(void);
+
 /* ---- log ------------------------------------------------------------------------------------------------------- */
 
 /* Lines up to this level go to stderr (default LOG_INFO; environment INGOT_LOG=error|warn|info|debug); all are kept. */
