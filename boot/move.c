@@ -97,13 +97,16 @@ BEFORE_GUARD void boot_seed_gather(EFI_SYSTEM_TABLE *system, struct boot_seed *o
     }
 }
 
-/* A random page-aligned place for size_bytes in free memory, or 0. Each possible page is equally likely. */
+/*
+ * A random page-aligned place for size_bytes in free memory, or 0: each of the lowest eighth of all possible pages is
+ * equally likely. Only there, because device memory comes in one piece: the image must not lie in the middle of it.
+ */
 static BEFORE_GUARD uint64_t place_choose(const char *map, UINTN map_bytes, UINTN step,
                                           uint64_t size_bytes, uint64_t dice)
 {
     uint64_t places = 0;
     for (int pass = 0; pass < 2; pass++) {
-        uint64_t want = pass == 0 ? 0 : places == 0 ? 0 : dice % places;
+        uint64_t want = pass == 0 ? 0 : dice % (places / 8 + 1);
         for (UINTN at = 0; at + sizeof(EFI_MEMORY_DESCRIPTOR) <= map_bytes; at += step) {
             const EFI_MEMORY_DESCRIPTOR *d = (const void *)(map + at);
             uint64_t start = d->PhysicalStart, end = start + d->NumberOfPages * PAGE_SIZE;

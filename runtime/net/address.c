@@ -9,6 +9,7 @@
 #include <lwip/acd.h>
 #include <lwip/dhcp.h>
 #include <lwip/dns.h>
+#include <lwip/etharp.h>
 #include <lwip/timeouts.h>
 
 #include "runtime/config/config.h"
@@ -120,6 +121,9 @@ static void look_at_address(struct netif *netif)
     ip4addr_ntoa_r(netif_ip4_gw(netif), gateway, sizeof(gateway));
     log_info("net: address %s, gateway %s (%s)", address, gateway, address_source());
     names_address_ready(netif);
+    /* The first client mostly comes through the gateway; its SYN-ACK need not wait for this then. */
+    if (!ip4_addr_isany(netif_ip4_gw(netif)))
+        etharp_request(netif, netif_ip4_gw(netif));
 }
 
 /* lwIP calls this whenever the interface's address was set, by us or by its DHCP client. */
