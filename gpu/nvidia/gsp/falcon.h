@@ -67,9 +67,11 @@ void falcon_mailbox_write(struct hw *hw, const struct falcon *falcon, const uint
 void falcon_mailbox_read(struct hw *hw, const struct falcon *falcon, uint32_t mailbox[2]);
 
 bool falcon_is_riscv_active(struct hw *hw, const struct falcon *falcon);
-/* The version that the chip's fuses ask of code with this id, for the choice among signatures: 0 without any bit set. */
-int falcon_fuse_version(struct hw *hw, const struct falcon *falcon, uint16_t engine_id_mask, uint8_t ucode_id,
-                        unsigned *version);
+/*
+ * GA100 on: the version that the chip's fuses ask of code with this id on these engines, 0 to 16, for the choice among its
+ * signatures. -EINVAL when no such fuse is known, -EIO when it cannot be read.
+ */
+int falcon_fuse_version(struct hw *hw, uint16_t engine_id_mask, uint8_t ucode_id, unsigned *version);
 
 /* Words through the ports (both sizes multiples of 4, IMEM addresses and tags of 256); the core must be halted. */
 int falcon_imem_write(struct hw *hw, const struct falcon *falcon, uint32_t address, uint32_t tag, bool is_secure,
