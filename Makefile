@@ -264,15 +264,17 @@ $(BUILD)/ingot.img: $(BUILD)/BOOTX64.EFI $(CONF) images/mkdisk $(BUILD)/gpu-file
 
 # ---- running -------------------------------------------------------------------------------------------------------
 
-.PHONY: run usb gdb hosted
+.PHONY: run usb dist gdb hosted
 ifdef NEEDS_SETUP
-run usb gdb hosted test bench fuzz unit lint $(BUILD)/hosted/ingot: $(NEWLIB_STAMP)
+run usb dist gdb hosted test bench fuzz unit lint $(BUILD)/hosted/ingot: $(NEWLIB_STAMP)
 	$(Q)$(MAKE) --no-print-directory $@
 else
 run: packages-run image  ## boot in QEMU with an NVMe disk, load a weight file over HTTP and compute on it (SMP=2 MEM=1024 NIC=virtio)
 	$(Q)images/run --smp $(SMP) --mem $(MEM) --nic $(NIC)
 usb: image  ## DEV=/dev/sdX: write the image to a USB stick, after showing the stick and asking
 	$(Q)images/usb $(BUILD)/ingot.img "$(DEV)"
+dist: packages-dist image  ## build/dist: the image compressed, with block map and checksums, for others to download
+	$(Q)images/dist $(BUILD)/ingot.img $(BUILD)/dist ingot-$(VERSION)
 gdb: packages-run image  ## QEMU stopped at the image's entry, gdb attached with symbols at the right address
 	$(Q)images/gdb
 hosted: $(BUILD)/hosted/ingot  ## build/hosted/ingot, the same sources as a Linux program (for GPU boxes under Linux)

@@ -27,6 +27,24 @@ def partition(image, out):
     return part
 
 
+def test_packed_image_by_its_block_map(tmp_path):
+    """bmaptool writes the packed image over a stick full of other data: the result is a sound disk with the same files."""
+    made = run(ROOT / "images/dist", BUILD / "ingot.img", tmp_path, "ingot")
+    assert made.returncode == 0, made
+    assert run("sha256sum", "-c", "SHA256SUMS", cwd=tmp_path).returncode == 0
+    stick = tmp_path / "stick"
+    size = (BUILD / "ingot.img").stat().st_size
+    stick.write_bytes(os.urandom(MB) * (size // MB))
+    copied = run("bmaptool", "copy", "--bmap", tmp_path / "ingot.img.bmap", tmp_path / "ingot.img.zst", stick)
+    assert copied.returncode == 0, copied
+    assert "No errors detected" in run("sfdisk", "--verify", stick).stdout
+    partition(stick, tmp_path / "esp")
+    check = run("fsck.fat", "-n", tmp_path / "esp")
+    assert check.returncode == 0, check
+    extracted = run("mcopy", "-n", "-i", tmp_path / "esp", "::/EFI/BOOT/BOOTX64.EFI", tmp_path / "out.efi")
+    assert extracted.returncode == 0 and (tmp_path / "out.efi").read_bytes() == (BUILD / "BOOTX64.EFI").read_bytes()
+
+
 def test_image_has_a_valid_table_and_esp(tmp_path):
     image = BUILD / "ingot.img"
     verify = run("sfdisk", "--verify", image)
