@@ -323,6 +323,19 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.c.o $(BUILD)/fuzz/libingot.a
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(filter $(BUILD)/fuzz/obj/apps/%,$(FUZZ_OBJ)) $(BUILD)/fuzz/libingot.a -lm
 endif
 
+# ---- the GPU model: an NVIDIA GPU behind QEMU's vfio-user-pci device; it shares no source with the driver --------------
+
+MODEL_FLAGS := -O2 -std=gnu11 -g -D_GNU_SOURCE $(WARNINGS) -I.
+MODEL_OBJ   := $(patsubst %,$(BUILD)/model/obj/%.o,$(wildcard tests/model/*.c))
+.PHONY: model
+model: $(BUILD)/model/gpu  ## build/model/gpu, an NVIDIA GPU for QEMU to attach (its --help says how)
+$(BUILD)/model/obj/%.c.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(MODEL_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/model/gpu: $(MODEL_OBJ)
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) -o $@ $(MODEL_OBJ) -lm
+
 # ---- on a GPU box: static programs, so that they can be carried to one ----------------------------------------------
 
 HW_CUBIN_OBJ := $(BUILD)/kernels/hw_cubins.o
@@ -360,4 +373,4 @@ distclean:  ## remove everything that is not in the repository
 help:  ## this list
 	$(Q)awk -F':.*  ## ' '/^[a-z0-9_.-]+:.*  ## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
 
--include $(shell find $(BUILD)/obj $(BUILD)/hosted/obj $(BUILD)/test/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/hosted/obj $(BUILD)/test/obj $(BUILD)/fuzz/obj $(BUILD)/model/obj -name '*.d' 2>/dev/null)

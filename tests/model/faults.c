@@ -15,25 +15,28 @@
 #define L (1u << FAULT_LATE)
 #define G (1u << FAULT_GARBAGE)
 
+/* The table itself: one FAULT(name, modes, what happens) per step, in the order of a boot. */
 struct entry {
     const char *name;
     unsigned modes;
     const char *what;
-    /* What --fault asked for. */
-    unsigned
-        armed; /* modes; several --fault of one name with different modes make no sense: the last wins */
-    unsigned nth; /* 0: each time */
-    unsigned asked, hit;
 };
 
-static struct entry table[] = {
+static const struct entry table[] = {
 #include "tests/model/faults.inc"
 };
 #define COUNT (sizeof(table) / sizeof(table[0]))
 
+/* What --fault asked for. */
+static struct {
+    unsigned armed; /* one mode's bit; of several --fault with one name the last wins */
+    unsigned nth;   /* 0: each time */
+    unsigned asked, hit;
+} state[COUNT];
+
 static const char *const mode_names[] = {"fail", "hang", "late", "garbage"};
 
-static struct entry *find(const char *name, size_t length)
+static const struct entry *find(const char *name, size_t length)
 {
     for (size_t i = 0; i < COUNT; i++)
         if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
@@ -52,7 +55,7 @@ void fault_list(void)
 void fault_arm(const char *text)
 {
     size_t length = strcspn(text, "=@");
-    struct entry *entry = find(text, length);
+    const struct entry *entry = find(text, length);
     if (entry == NULL)
         die("--fault %s: no such fault (see --list-faults)", text);
     unsigned mode = 0;
@@ -69,39 +72,41 @@ void fault_arm(const char *text)
             die("--fault %s: this step has no such mode (see --list-faults)", text);
         rest += n;
     }
-    entry->nth = 0;
+    state[entry - table].nth = 0;
     if (*rest == '@') {
         char *end;
         unsigned long nth = strtoul(rest + 1, &end, 10);
         if (nth == 0 || nth > 1000000 || *end != '\0')
             die("--fault %s: @ wants a number from 1 on", text);
-        entry->nth = (unsigned)nth;
+        state[entry - table].nth = (unsigned)nth;
     }
-    entry->armed = 1u << mode;
+    state[entry - table].armed = 1u << mode;
 }
 
 bool fault_any(void)
 {
     for (size_t i = 0; i < COUNT; i++)
-        if (table[i].armed != 0)
+        if (state[i].armed != 0)
             return true;
     return false;
 }
 
 bool fault(struct model *m, const char *name, enum fault_mode *mode)
 {
-    struct entry *entry = find(name, strlen(name));
+    const struct entry *entry = find(name, strlen(name));
     if (entry == NULL)
         die("fault \"%s\" is not in the table", name);
-    entry->asked++;
-    if (entry->armed == 0 || (entry->nth != 0 && entry->asked != entry->nth))
+    state[entry - table].asked++;
+    if (state[entry - table].armed == 0 ||
+        (state[entry - table].nth != 0 && state[entry - table].asked != state[entry - table].nth))
         return false;
     for (unsigned i = 0; i < 4; i++)
-        if (entry->armed == 1u << i) {
+        if (state[entry - table].armed == 1u << i) {
             if (mode != NULL)
                 *mode = (enum fault_mode)i;
-            if (entry->hit++ < 100)
-                note(m, "fault %s=%s, time %u: %s", name, mode_names[i], entry->asked, entry->what);
+            if (state[entry - table].hit++ < 100)
+                note(m, "fault %s=%s, time %u: %s", name, mode_names[i], state[entry - table].asked,
+                     entry->what);
         }
     return true;
 }

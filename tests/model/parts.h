@@ -53,7 +53,6 @@ void pci_config_read(struct model *m, unsigned offset, void *out, unsigned bytes
 void pci_config_write(struct model *m, unsigned offset, const void *data, unsigned bytes);
 bool pci_is_bus_master(const struct model *m);
 bool pci_decodes_memory(const struct model *m);
-unsigned pci_bar0_index(void);
 unsigned pci_bar1_index(const struct model *m);  /* 1, or 2 where BAR0 is 64 bits wide */
 unsigned pci_bar3_index(const struct model *m);
 bool pci_bar_address(const struct model *m, unsigned index, uint64_t *address);
@@ -69,6 +68,15 @@ int server_run(struct model *m, volatile const int *stop);
 void server_close(struct model *m);
 /* Send the device's interrupt message; false when the guest has not set it up. */
 bool server_interrupt(struct model *m, unsigned message);
+
+/* ---- back to power-on ------------------------------------------------------------------------------------------ */
+
+void boot_reset(struct model *m);
+void falcon_reset_all(struct model *m);
+void fsp_reset(struct model *m);
+void fb_reset(struct model *m);
+void fb_left_running(struct model *m); /* WPR2 as an earlier owner's firmware left it */
+void vf_reset(struct model *m);
 
 /* ---- boot.c: BAR0's PROM window is shared with QEMU, which maps it ---------------------------------------------- */
 
