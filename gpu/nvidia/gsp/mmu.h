@@ -29,9 +29,13 @@ struct mmu {
     void *arg;
     unsigned version; /* 2 or 3 */
     struct mmu_table *root;
+    struct mmu_table *dead; /* unlinked, to be freed once no walk can reach them */
 };
 
-enum mmu_aperture { MMU_VRAM, MMU_SYSTEM /* coherent: the GPU snoops the CPU's caches */ };
+/* What mmu_map() takes, together: */
+#define MMU_VRAM       0u
+#define MMU_SYSTEM     1u /* memory of the host, coherent: the GPU snoops the CPU's caches */
+#define MMU_PRIVILEGED 2u /* for the engines' own use; kernels and pushed methods fault on it */
 
 struct mmu_extent {
     uint64_t pa, size_bytes; /* VRAM offset, or the address as a PCI device sees it */
@@ -55,16 +59,20 @@ unsigned mmu_root_entries(const struct mmu *mmu); /* 4 in version 2, 2 in versio
  * multiple of 4 KiB. On failure nothing is mapped: -EINVAL, -EEXIST (some page is mapped already), -ENOMEM, or what
  * invalidate() said.
  */
-int mmu_map(struct mmu *mmu, uint64_t gva, const struct mmu_extent *extents, unsigned count, enum mmu_aperture aperture);
+int mmu_map(struct mmu *mmu, uint64_t gva, const struct mmu_extent *extents, unsigned count, unsigned flags);
 /* Unmap whole mappings. Pages that are not mapped are ignored; a 2 MiB or 64 KiB page is never split: -EINVAL. */
 int mmu_unmap(struct mmu *mmu, uint64_t gva, uint64_t size_bytes);
 
-/* Make the tables above gva's PD0 entry, down to PD0, and tell their addresses from the root on. Returns their number. */
+/*
+ * Make the tables above gva, down to PD1, and tell their addresses from the root on; they stay until mmu_fini(). The GSP
+ * puts an entry of its own into that PD1 (SERVER_RESERVED in transport.c), so nothing may be mapped in those 512 MiB.
+ * Returns their number (3 in version 2, 4 in version 3), -EINVAL or -ENOMEM.
+ */
 struct mmu_level {
     uint64_t pa, size_bytes;
     unsigned page_shift; /* VA bits below this level's index */
 };
-#define MMU_LEVELS_MAX 5
+#define MMU_LEVELS_MAX 4
 int mmu_levels(struct mmu *mmu, uint64_t gva, struct mmu_level out[MMU_LEVELS_MAX]);
 
 #endif

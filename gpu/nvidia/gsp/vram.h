@@ -18,13 +18,14 @@ struct vram_extent {
 struct vram {
     struct vram_extent *free; /* ascending, none touches the next */
     unsigned count, capacity;
+    unsigned taken;           /* pieces given out */
     uint64_t visible_bytes; /* offsets below it are in BAR1 */
     uint64_t total_bytes, free_bytes;
 };
 
 enum vram_place {
-    VRAM_VISIBLE,   /* within BAR1; -ENOMEM when that is full */
-    VRAM_ANYWHERE,  /* outside BAR1 where there is such memory, so that the visible part lasts */
+    VRAM_VISIBLE,  /* within BAR1; -ENOMEM when that is full */
+    VRAM_ANYWHERE, /* from the top, so that the visible part lasts */
 };
 
 /* An allocator that owns nothing yet; vram_add() gives it ranges that firmware does not use. 0 or -ENOMEM. */
