@@ -55,12 +55,13 @@ struct rpc {
     struct mutex mutex;
     struct event event;   /* signalled by the GSP's interrupt (interrupt.c) */
     uint32_t status;      /* RM status or NV_VGPU_MSG_RESULT_... of the last call; read it under your own lock */
-    const char *handler;  /* the task that runs on_event now */
+    const char *_Atomic handler; /* name of the task that runs on_event now: each task has its own */
     uint8_t *record;      /* the copy of one record, RPC_RECORD_ELEMENTS_MAX elements */
 
     uint32_t late[RPC_LATE_MAX]; /* functions of timed-out calls, oldest first */
     unsigned late_count, timeouts;
-    bool broken;
+    bool broken, is_gone;
+    bool has_interrupt;   /* interrupt.c signals event, so that waits need not look by themselves so often */
     char error[200];      /* why the last call failed, or why the queues are broken */
 
     struct rpc_history history[RPC_HISTORY];
