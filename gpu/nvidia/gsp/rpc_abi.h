@@ -214,7 +214,7 @@ static_assert(sizeof(struct rpc_registry_entry) == 16, "g_os_nvoc.h");
 
 struct rpc_system_info {
     uint64_t bar0_bus, bar1_bus, bar3_bus, io_bus; /* gpuPhysAddr, gpuPhysFbAddr, gpuPhysInstAddr, gpuPhysIoAddr */
-    uint64_t domain_bus_device_function; /* nvDomainBusDeviceFunc: domain << 32 | bus << 8 | device << 3 | function */
+    uint64_t domain_bus_device; /* nvDomainBusDeviceFunc: domain << 32 | bus << 8 | device (NVGPU_BUSDEVICE_...) */
     uint64_t sim_access_bus, notify_op_bus, pcie_atomics_op_mask, console_bytes;
     uint64_t max_user_va;
     uint32_t config_mirror_base, config_mirror_bytes; /* where PCI configuration space is in BAR0 */
@@ -282,7 +282,8 @@ struct rpc_static_info {
     uint32_t l2_cache_bytes;
     char name[64], short_name[64]; /* gpuNameString, gpuShortNameString; not trusted to be terminated */
     uint16_t name_utf16[64];
-    uint8_t sku_flags[14]; /* bGpuInternalSku .. bIsMigSupported */
+    uint8_t sku_flags[14]; /* bGpuInternalSku .. bIsMigSupported, in the order of the source */
+#define RPC_STATIC_INFO_SKU_MIG 13
     uint16_t gc6_board_power, gc6_perst_delay, padding5;
     uint64_t bar1_pde_base, bar2_pde_base;
     uint8_t vbios_valid, padding6[3];
