@@ -361,22 +361,26 @@ void falcon_mailbox_read(struct hw *hw, const struct falcon *falcon, uint32_t ma
     mailbox[1] = hw_read32(hw, falcon->base + NV_PFALCON_FALCON_MAILBOX1);
 }
 
+int falcon_run(struct hw *hw, const struct falcon *falcon, uint32_t boot_vector,
+               uint32_t mailbox[2])
+{
+    hw_write32(hw, falcon->base + NV_PFALCON_FALCON_BOOTVEC, boot_vector);
+    if (mailbox)
+        falcon_mailbox_write(hw, falcon, mailbox);
+    dma_wmb(); /* what the mailboxes point at is in memory before the code runs */
+    falcon_start(hw, falcon);
+    int error = falcon_wait_halted(hw, falcon, HALT_NS);
+    if (mailbox)
+        falcon_mailbox_read(hw, falcon, mailbox);
+    return error;
+}
+
 int falcon_run_hs(struct hw *hw, const struct falcon *falcon, const struct falcon_image *image,
                   uint32_t mailbox[2])
 {
     falcon_disable_context(hw, falcon);
     int error = is_old(hw) ? load_by_ports(hw, falcon, image) : load_by_dma(hw, falcon, image);
-    if (error)
-        return error;
-    hw_write32(hw, falcon->base + NV_PFALCON_FALCON_BOOTVEC, image->boot_vector);
-    if (mailbox)
-        falcon_mailbox_write(hw, falcon, mailbox);
-    dma_wmb(); /* what the mailboxes point at is in memory before the code runs */
-    falcon_start(hw, falcon);
-    error = falcon_wait_halted(hw, falcon, HALT_NS);
-    if (mailbox)
-        falcon_mailbox_read(hw, falcon, mailbox);
-    return error;
+    return error ? error : falcon_run(hw, falcon, image->boot_vector, mailbox);
 }
 
 bool falcon_is_riscv_active(struct hw *hw, const struct falcon *falcon)

@@ -59,7 +59,8 @@ int falcon_reset_riscv(struct hw *hw, const struct falcon *falcon);
  */
 int falcon_run_hs(struct hw *hw, const struct falcon *falcon, const struct falcon_image *image, uint32_t mailbox[2]);
 
-/* The parts of that, for the GSP's sequencer commands. */
+/* The parts of that, for FWSEC's loader and the GSP's sequencer commands. */
+int falcon_run(struct hw *hw, const struct falcon *falcon, uint32_t boot_vector, uint32_t mailbox[2]); /* what is loaded */
 void falcon_disable_context(struct hw *hw, const struct falcon *falcon); /* DMA with physical addresses, no context bound */
 void falcon_start(struct hw *hw, const struct falcon *falcon);
 int falcon_wait_halted(struct hw *hw, const struct falcon *falcon, uint64_t timeout_ns);

@@ -31,7 +31,15 @@ int fwsec_frts(struct hw *hw, const struct fwsec_loader *loader, uint64_t frts_o
 /* Reset the GSP's falcon and run FWSEC-SB, after the GSP was unloaded. */
 int fwsec_sb(struct hw *hw, const struct fwsec_loader *loader);
 
-/* WPR2 as the chip has it: false when it is down. end is behind its last byte; both are multiples of 4 KiB. */
+/* WPR2 as the chip has it, multiples of 4 KiB: false when it is down. */
 bool fwsec_wpr2(struct hw *hw, uint64_t *start, uint64_t *end);
+
+enum fwsec_command { FWSEC_COMMAND_FRTS = 0x15, FWSEC_COMMAND_SB = 0x19 };
+/*
+ * Put a command into the program's data, at the place that its interface table says. 0, or -EINVAL and *problem says why.
+ * Does not touch the device; for fwsec.c and the tests.
+ */
+int fwsec_patch(uint8_t *data, uint32_t data_bytes, uint32_t interface_offset, enum fwsec_command command,
+                uint64_t frts_offset, uint64_t frts_bytes, const char **problem);
 
 #endif

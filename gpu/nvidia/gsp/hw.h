@@ -45,6 +45,9 @@ struct hw {
     uint64_t vram_bytes;  /* usable VRAM from 0, as the chip's own firmware says */
     uint64_t start_ns, step_ns; /* when the bring-up and the running step began */
     bool is_gone;         /* all registers read as ones */
+    uint8_t *vbios;       /* what of the PROM window fwsec.c has read; hw_close() frees it */
+    uint32_t vbios_bytes;
+    char vbios_version[24]; /* "94.02.42.00.02", known once FWSEC has run */
     char error[240];      /* the first failure, for people */
 };
 
