@@ -379,28 +379,21 @@ void api_models(struct http_connection *c)
 {
     yyjson_mut_val *root;
     yyjson_mut_doc *doc = json_new(&root);
-    yyjson_mut_obj_add_val(doc, root, "models", model_describe_all(doc, false));
+    yyjson_mut_obj_add_val(doc, root, "models", model_describe_all(doc));
     reply_json(c, 200, doc);
 }
 
 void api_model(struct http_connection *c)
 {
-    yyjson_mut_val *root, *model, *found = NULL;
+    yyjson_mut_val *root;
     yyjson_mut_doc *doc = json_new(&root);
-    yyjson_mut_val *all = model_describe_all(doc, true);
-    size_t index, count;
-    yyjson_mut_arr_foreach(all, index, count, model)
-    {
-        if (yyjson_mut_equals_str(yyjson_mut_obj_get(model, "model"), c->captured))
-            found = model;
-    }
-    if (found) {
-        yyjson_mut_doc_set_root(doc, found);
+    int error = model_describe(c->captured, doc, root);
+    if (!error) {
         reply_json(c, 200, doc);
         return;
     }
     yyjson_mut_doc_free(doc);
-    if (all)
+    if (error == -ENOENT)
         reply_no_model(c);
     else
         reply_out_of_memory(c);

@@ -152,6 +152,8 @@ struct model *model_acquire(const char *handle); /* NULL if unknown; keeps it fr
 void model_release(struct model *model);
 int model_remove(const char *handle);            /* 0, -ENOENT, -EBUSY while in use */
 /* Models as the JSON array of GET /v1/models, allocated in doc. NULL without memory. */
-yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc, bool with_tensors);
+yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc);
+/* One model with its tensors, as GET /v1/models/HANDLE has it, into the object out. 0, -ENOENT, or -ENOMEM. */
+int model_describe(const char *handle, yyjson_mut_doc *doc, yyjson_mut_val *out);
 
 #endif

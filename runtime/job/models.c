@@ -130,35 +130,48 @@ static bool describe_tensors(const struct model *model, yyjson_mut_doc *doc, yyj
     return is_good;
 }
 
-yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc, bool with_tensors)
+static bool describe_model(const struct model *model, yyjson_mut_doc *doc, yyjson_mut_val *entry)
+{
+    struct gpu_device_info info;
+    gpu_device_info(model->device, &info);
+    bool is_good = yyjson_mut_obj_add_strcpy(doc, entry, "model", model->handle);
+    is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "file", model->file);
+    is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "device", info.name);
+    is_good &= yyjson_mut_obj_add_str(
+        doc, entry, "format", model->weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
+    is_good &= yyjson_mut_obj_add_uint(doc, entry, "bytes", model->buffer->size_bytes);
+    is_good &= yyjson_mut_obj_add_uint(doc, entry, "tensor_count", model->weights->tensor_count);
+    is_good &= yyjson_mut_obj_add_val(
+        doc, entry, "sha256",
+        model->sha256[0] != '\0' ? yyjson_mut_strcpy(doc, model->sha256) : yyjson_mut_null(doc));
+    is_good &= yyjson_mut_obj_add_bool(doc, entry, "in_use", model->users > 0);
+    return is_good;
+}
+
+yyjson_mut_val *model_describe_all(yyjson_mut_doc *doc)
 {
     yyjson_mut_val *out = yyjson_mut_arr(doc);
     bool is_good = out != NULL;
     mutex_lock(&models.lock);
-    for (unsigned i = 0; i < models.count; i++) {
-        const struct model *model = models.model[i];
-        struct gpu_device_info info;
-        gpu_device_info(model->device, &info);
-        yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, out);
-        is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "model", model->handle);
-        is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "file", model->file);
-        is_good &= yyjson_mut_obj_add_strcpy(doc, entry, "device", info.name);
-        is_good &= yyjson_mut_obj_add_str(
-            doc, entry, "format", model->weights->format == WEIGHTS_GGUF ? "gguf" : "safetensors");
-        is_good &= yyjson_mut_obj_add_uint(doc, entry, "bytes", model->buffer->size_bytes);
-        is_good &=
-            yyjson_mut_obj_add_uint(doc, entry, "tensor_count", model->weights->tensor_count);
-        is_good &=
-            yyjson_mut_obj_add_val(doc, entry, "sha256",
-                                   model->sha256[0] != '\0' ? yyjson_mut_strcpy(doc, model->sha256)
-                                                            : yyjson_mut_null(doc));
-        is_good &= yyjson_mut_obj_add_bool(doc, entry, "in_use", model->users > 0);
-        if (with_tensors) {
-            yyjson_mut_val *tensors = yyjson_mut_arr(doc);
-            is_good &= yyjson_mut_obj_add_val(doc, entry, "tensors", tensors) &&
-                       describe_tensors(model, doc, tensors);
-        }
-    }
+    for (unsigned i = 0; i < models.count; i++)
+        is_good &= describe_model(models.model[i], doc, yyjson_mut_arr_add_obj(doc, out));
     mutex_unlock(&models.lock);
     return is_good ? out : NULL;
+}
+
+int model_describe(const char *handle, yyjson_mut_doc *doc, yyjson_mut_val *out)
+{
+    int error = -ENOENT;
+    mutex_lock(&models.lock);
+    for (unsigned i = 0; i < models.count && error == -ENOENT; i++) {
+        if (strcmp(models.model[i]->handle, handle) != 0)
+            continue;
+        yyjson_mut_val *tensors = yyjson_mut_arr(doc);
+        bool is_good = describe_model(models.model[i], doc, out);
+        is_good &= yyjson_mut_obj_add_val(doc, out, "tensors", tensors) &&
+                   describe_tensors(models.model[i], doc, tensors);
+        error = is_good ? 0 : -ENOMEM;
+    }
+    mutex_unlock(&models.lock);
+    return error;
 }

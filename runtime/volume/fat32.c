@@ -153,6 +153,8 @@ static int bpb_check(const uint8_t *boot, uint64_t offset, uint64_t size_bytes, 
                       "corrupt FAT32 boot sector: %" PRIu64 " clusters", cluster_count);
     uint32_t active = ext_flags & EXT_FLAGS_SINGLE ? ext_flags & EXT_FLAGS_ACTIVE : 0;
     fs->fat_offset = offset + ((uint64_t)reserved + (uint64_t)active * fat_sectors) * sector;
+    if (fats > 1 && !(ext_flags & EXT_FLAGS_SINGLE))
+        fs->fat_copy_offset = fs->fat_offset + (uint64_t)fat_sectors * sector;
     fs->fat_bytes = (cluster_count + 2) * 4;
     fs->data_offset = offset + metadata_sectors * sector;
     fs->cluster_bytes = sector * sectors_per_cluster;
@@ -256,6 +258,11 @@ static int fat_entry_read(struct fat_reader *reader, uint32_t cluster, uint32_t 
                       "%s: no memory to read the file allocation table", fs->name);
     int error =
         disk_read(fs->disk, fs->fat_offset + start, window->data, size, reason, reason_bytes);
+    if (error == -EIO && fs->fat_copy_offset != 0) {
+        log_warn("%s: the file allocation table cannot be read; using its copy", fs->name);
+        error = disk_read(fs->disk, fs->fat_copy_offset + start, window->data, size, reason,
+                          reason_bytes);
+    }
     if (error != 0)
         return error;
     window->start = start;

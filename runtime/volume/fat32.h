@@ -11,6 +11,7 @@ struct fat32 {
     struct disk *disk;
     char name[32];                    /* of the volume, for messages */
     uint64_t fat_offset, data_offset; /* on the disk: the FAT in use; cluster 2 */
+    uint64_t fat_copy_offset;         /* of the second FAT, 0: none, or it is not kept up to date */
     uint64_t fat_bytes;
     uint32_t cluster_bytes, cluster_limit; /* clusters are numbered 2 .. cluster_limit - 1 */
     uint32_t root_cluster;

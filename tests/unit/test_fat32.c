@@ -384,6 +384,29 @@ static void test_active_fat(void **state)
     unmount(&image);
 }
 
+/* What cannot be read of the first FAT is read from the second, unless that one is not kept up to date. */
+static void test_fat_copy(void **state)
+{
+    (void)state;
+    for (int is_single = 0; is_single < 2; is_single++) {
+        struct image image = image_make(512, 1);
+        uint32_t clusters[] = {5, 9};
+        file_put(&image, "FILE       ", clusters, 2, 1000);
+        memcpy(image.fat + image.fat_sectors * 512, image.fat, image.fat_sectors * 512);
+        put(memory + 40, is_single ? 0x0080 : 0, 2);
+        mount(&image);
+        disk_memory_fail_at(image.disk, (uint64_t)(image.fat - memory), 1000);
+        if (is_single) {
+            open_fails("mem0:/file", -EIO, "read error on purpose");
+        } else {
+            struct file *file = open_ok("mem0:/file");
+            assert_int_equal(file->extent_count, 2);
+            file_close(file);
+        }
+        unmount(&image);
+    }
+}
+
 /* ---- chains ---------------------------------------------------------------------------------------------------- */
 
 static void test_damaged_chains(void **state)
@@ -994,6 +1017,7 @@ int main(void)
         cmocka_unit_test(test_sector_and_cluster_sizes),
         cmocka_unit_test(test_clusters_off_the_blocks),
         cmocka_unit_test(test_active_fat),
+        cmocka_unit_test(test_fat_copy),
         cmocka_unit_test(test_damaged_chains),
         cmocka_unit_test(test_damaged_file_entries),
         cmocka_unit_test(test_fragmented_file),
