@@ -79,8 +79,8 @@ SHARED_SRC := $(wildcard nvme/*.c gpu/*.c gpu/cpu/*.c gpu/nvidia/*.c gpu/nvidia/
                 runtime/config/*.c runtime/hash/*.c runtime/job/*.c apps/*/*.c)
 KERNEL_SRC := $(wildcard gpu/kernels/*.c)
 HTTP_SRC   := $(wildcard runtime/http/*.c)
-# The scheduler is the same everywhere; tests/host/ stands in for the rest, whose unit tests include the source.
-PORTABLE_SRC := $(wildcard kernel/task.c kernel/switch.S)
+# The scheduler and what reads PCI facts are the same everywhere; tests/host/ stands in for the rest, whose unit tests include the source.
+PORTABLE_SRC := $(wildcard kernel/task.c kernel/switch.S kernel/pci_facts.c)
 
 IMAGE_SRC  := $(wildcard boot/*.c boot/*.S kernel/*.c kernel/*.S runtime/*.c runtime/net/*.c runtime/libc/*.c runtime/libc/*.S) \
               $(HTTP_SRC) $(SHARED_SRC)

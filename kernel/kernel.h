@@ -200,6 +200,30 @@ void pci_write32(struct pci_device *pci, unsigned offset, uint32_t value);
 unsigned pci_find_capability(const struct pci_device *pci, uint8_t id, unsigned prev);
 unsigned pci_find_ext_capability(const struct pci_device *pci, uint16_t id);
 
+/*
+ * What configuration space says about a function, for people. Reads only: safe from any core, whoever drives the device.
+ */
+struct pci_capability {
+    uint16_t id, offset;
+    bool is_extended;
+    const char *name; /* "MSI-X", "resizable BAR", "unknown" */
+};
+struct pci_facts {
+    bool is_decoding, is_bus_master;         /* memory space and bus mastering are on */
+    int power_state;                         /* 0: D0 to 3: D3hot, -1: not told */
+    uint32_t link_rate, link_rate_max;       /* 10^6 transfers a second and lane: 16000; 0: not told */
+    unsigned link_width, link_width_max;     /* lanes; link_width_max 0: no PCI Express link */
+    unsigned msi_vectors, msix_vectors;      /* what it can have; 0: it has no such capability */
+    bool is_msi_on, is_msix_on;
+    struct pci_bar bars[6];                  /* size_bytes 0: nobody has found it out yet */
+    bool has_bar[6];
+    unsigned capability_count;
+    struct pci_capability capabilities[64];
+};
+/* False when the device is gone: then *out holds nothing. */
+bool pci_facts(const struct pci_device *pci, struct pci_facts *out);
+const char *pci_class_name(const struct pci_device *pci); /* "NVMe controller"; "device" when not known */
+
 /* Power state D0, BARs found, memory decoding on; -EINVAL for a bridge. Bus mastering is a call of its own, off until a
  * driver is ready for it. */
 int pci_enable(struct pci_device *pci);

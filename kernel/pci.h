@@ -52,6 +52,7 @@
 #define   PCI_MSI_DATA_64        0x0c
 #define   PCI_MSI_MASK_32        0x0c
 #define   PCI_MSI_MASK_64        0x10
+#define PCI_CAP_EXPRESS         0x10
 #define PCI_CAP_MSIX            0x11         /* PCI 3.0, 6.8.2 */
 #define   PCI_MSIX_CONTROL       0x02
 #define     PCI_MSIX_TABLE_SIZE   BITS(10, 0) /* entries, minus 1 */

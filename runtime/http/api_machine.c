@@ -262,6 +262,15 @@ static void add_device(yyjson_mut_doc *doc, yyjson_mut_val *list, unsigned index
     yyjson_mut_obj_add_uint(doc, out, "multiprocessors", info.multiprocessors);
     yyjson_mut_obj_add_bool(doc, out, "usable", info.is_usable);
     add_text_or_null(doc, out, "why_not", info.is_usable ? NULL : info.why_not);
+    add_text_or_null(doc, out, "chip", info.chip);
+    add_text_or_null(doc, out, "firmware", info.firmware);
+    add_uint_or_null(doc, out, "vram_bytes", info.vram_bytes ? info.vram_bytes : UINT64_MAX);
+    add_number_or_null(doc, out, "start_seconds",
+                       info.start_ns ? (double)info.start_ns / 1e9 : NAN);
+    json_add_pci(doc, out, info.pci_name);
+    yyjson_mut_val *engines = yyjson_mut_obj_add_arr(doc, out, "engines");
+    for (unsigned i = 0; i < info.engine_count && i < ARRAY_COUNT(info.engines); i++)
+        yyjson_mut_arr_add_strcpy(doc, engines, info.engines[i]);
     if (!health_gpu(index, &health))
         health = (struct gpu_health){NAN, NAN, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
     add_number_or_null(doc, out, "temperature_celsius", health.temperature_celsius);

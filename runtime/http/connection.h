@@ -129,6 +129,9 @@ struct http_connection {
             uint64_t next, end_ns;
             bool as_json;
         } log;
+        struct {
+            unsigned index, offset, end;
+        } pci;
         struct listing *listing;
     } work;
 };
@@ -216,6 +219,9 @@ void api_openapi(struct http_connection *c);
 void api_machine(struct http_connection *c);
 void api_apps(struct http_connection *c);
 void api_devices(struct http_connection *c);
+void api_pci(struct http_connection *c);
+/* "pci", "bars" and "link" of the function with this name; "": there is none */
+void json_add_pci(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *pci_name);
 void api_volumes(struct http_connection *c);
 void api_files(struct http_connection *c);
 void api_models(struct http_connection *c);

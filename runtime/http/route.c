@@ -25,6 +25,7 @@ static const struct http_route routes[] = {
     {.pattern = "/v1/devices",
      .get = api_devices,
      .needs = BIT(HTTP_PART_DEVICES) | BIT(HTTP_PART_VOLUMES)},
+    {.pattern = "/v1/pci", .get = api_pci, .query = "format "},
     {.pattern = "/v1/volumes", .get = api_volumes, .needs = BIT(HTTP_PART_VOLUMES)},
     {.pattern = "/v1/volumes/{name}/files",
      .get = api_files,

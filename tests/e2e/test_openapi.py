@@ -126,6 +126,8 @@ def provocations(server, ids):
     yield EVENTS, "get", "/v1/jobs/987654321/events", {}
     yield "/v1/log", "get", "/v1/log?format=json", {}
     yield "/v1/log", "get", "/v1/log?format=xml", {}
+    yield "/v1/pci", "get", "/v1/pci?format=lspci", {}
+    yield "/v1/pci", "get", "/v1/pci?format=xml", {}
 
 
 def test_every_status_and_field(server):

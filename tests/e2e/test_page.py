@@ -157,3 +157,17 @@ def test_the_image_shows_its_model(browser, image):
     sign_in(browser, image)
     browser.wait(lambda: "m.safetensors" in browser.text("#models"), "the model is listed")
     image.request("DELETE", f"/v1/models/{job['result']['model']}")
+
+
+def test_the_image_shows_its_pci_functions(browser, image):
+    sign_in(browser, image)
+    browser.wait(lambda: "cpu0" in browser.text("#devices"), "the devices")
+    assert browser.text("#pci") == ""
+    press(browser, "#pci-box summary")
+    browser.wait(lambda: "NVMe controller" in browser.text("#pci"), "the functions")
+    drive = next(f for f in image.get("/v1/pci").json()["functions"] if f["used_by"] == "nvme0")
+    text = browser.text("#pci")
+    assert drive["name"] in text and "nvme0" in text and "MSI-X" in text and hex(drive["bars"][0]["address"]) in text
+    width, inner = browser.script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner
+    assert unexpected(browser.log()) == []
