@@ -191,7 +191,7 @@ def test_cancel(vm, app, args):
         assert time.monotonic() < asked + 5, state
     assert state["state"] == "cancelled", state
     assert state["error"]["title"] == "Cancelled"
-    assert time.monotonic() - asked < 1.0  # emulated cores, a shared build machine, and HTTP in between
+    assert time.monotonic() - asked < 5  # 100 ms in the unit tests; here emulated cores, a shared build machine, and HTTP in between
     after = vm.get("/v1/devices").json()
     assert str(before) == str(after) or used(before) == used(after)
 
