@@ -32,7 +32,8 @@ struct gsp_channel_error {
 struct gsp_events {
     struct rpc *rpc;
     struct hw *hw;
-    uint64_t libos_dma; /* of the libos arguments: the GSP's mailboxes take it when the sequencer resumes the core */
+    uint64_t libos_dma;   /* of the libos arguments: the GSP's mailboxes take it when the sequencer resumes the core */
+    uint32_t app_version; /* of the GSP's boot loader, for FALCON_OS after that; set by whoever read its header */
 
     void (*on_channel_error)(void *arg, const struct gsp_channel_error *error); /* NULL: only logged */
     void *on_channel_error_arg;
@@ -46,7 +47,10 @@ struct gsp_events {
 
 void gsp_events_init(struct gsp_events *events, struct rpc *rpc, struct hw *hw, uint64_t libos_dma);
 
-/* Run one CPU sequencer buffer: payload is the event's. 0, -EPROTO for one that is malformed, or what the hardware said. */
+/*
+ * sequencer.c: run one CPU sequencer buffer; payload is the event's. The whole buffer is checked before its first operation
+ * runs. 0, -EPROTO for one that is malformed, or what the hardware said; hw->error names the operation.
+ */
 int gsp_events_run_sequencer(struct gsp_events *events, const void *payload, size_t bytes);
 
 /* "MMU fault", "graphics exception"; NULL for a number we have no words for. */

@@ -216,6 +216,8 @@ static int wait_for(struct rpc *rpc, uint32_t wanted, uint64_t deadline_ns)
                 rpc->lost_interrupts++;
             if (dispatch(rpc, wanted))
                 return 0;
+            if (rpc->event_error != 0)
+                return rpc->event_error;
             has_slept = false;
             if (now < deadline_ns)
                 continue;

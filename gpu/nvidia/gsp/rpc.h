@@ -51,6 +51,7 @@ struct rpc {
     /* Called with the mutex held: may send (rpc_send) and may wait for hardware, but a rpc_call() in it gets -EDEADLK. */
     void (*on_event)(void *arg, uint32_t event, const void *payload, size_t bytes);
     void *on_event_arg;
+    int event_error; /* set by on_event, with error: what came is so bad that waits for anything else end with it */
 
     struct mutex mutex;
     struct event event;   /* signalled by the GSP's interrupt (interrupt.c) */

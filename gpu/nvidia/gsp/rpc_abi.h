@@ -347,6 +347,20 @@ struct rpc_ucode_libos_print { /* rpc_ucode_libos_print_v1E_08; print_bytes byte
     uint32_t engine, print_bytes;
 };
 
+struct rpc_nocat_record { /* NV2080CtrlNocatJournalInsertRecord (ctrl2080nvd.h): a note about an error; more follows */
+    uint32_t flags, padding;
+    uint64_t time_ns;
+    uint8_t type, padding2[3];
+    uint32_t bugcheck;
+    char source[65]; /* the texts are not trusted to be terminated */
+    uint8_t padding3[3];
+    uint32_t subsystem;
+    uint64_t error;
+    char engine[65];
+};
+static_assert(offsetof(struct rpc_nocat_record, source) == 24, "ctrl2080nvd.h");
+static_assert(offsetof(struct rpc_nocat_record, engine) == 104, "ctrl2080nvd.h");
+
 struct rpc_lockdown_notice { /* rpc_gsp_lockdown_notice_v17_00 */
     uint8_t engaging;
 };
