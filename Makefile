@@ -29,6 +29,12 @@ PYTHON  ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 CONF    ?= images/ingot.conf
 # make image GPU=ga102,ad102: with what these NVIDIA GPUs need
 GPU     ?=
+# make run GPU=model CHIP=ad102: with a GPU that tests/model plays
+CHIP    ?= ga102
+ifeq ($(GPU),model)
+override GPU := $(CHIP)
+MODEL   := $(CHIP)
+endif
 # make run SMP=4 MEM=4096 NIC=e1000e
 SMP     ?= 2
 MEM     ?= 1024
@@ -251,7 +257,7 @@ FIRMWARE_STAMP := $(DEPS)/firmware/.$(shell sed -n 's/^sum=\(............\).*/\1
 GPU_KERNELS := $(if $(GPU),$(addsuffix .cubin,$(addprefix $(BUILD)/kernels/,$(shell images/gpufiles --list sm $(GPU) 2>/dev/null))))
 $(FIRMWARE_STAMP): setup/firmware
 	$(Q)setup/firmware $(DEPS) && touch $@
-$(BUILD)/kernels/sm_%.cubin: gpu/nvidia/cubins.py $(KERNEL_SRC) $(wildcard gpu/kernels/*.h) $(PTXAS)
+$(BUILD)/kernels/sm_%.cubin: gpu/nvidia/cubins.py $(KERNEL_SRC) $(wildcard gpu/kernels/*.h) $(PTXAS) | packages-gpu
 	$(call say,PTXAS   ,$@)
 	$(Q)$(if $(PTXAS),,setup/ptxas $(DEPS) &&) mkdir -p $(@D) && $(PYTHON) $< --clang $(CLANG) \
 	    --ptxas "$(or $(PTXAS),$(DEPS)/cuda/bin/ptxas)" --sm $* --cubin $@ $(KERNEL_SRC)
@@ -269,8 +275,8 @@ ifdef NEEDS_SETUP
 run usb dist gdb hosted test bench fuzz unit lint $(BUILD)/hosted/ingot: $(NEWLIB_STAMP)
 	$(Q)$(MAKE) --no-print-directory $@
 else
-run: packages-run image  ## boot in QEMU with an NVMe disk, load a weight file over HTTP and compute on it (SMP=2 MEM=1024 NIC=virtio)
-	$(Q)images/run --smp $(SMP) --mem $(MEM) --nic $(NIC)
+run: packages-run image $(if $(MODEL),model)  ## boot in QEMU with an NVMe disk, load weights over HTTP and compute (SMP=2 MEM=1024 NIC=virtio; GPU=model)
+	$(Q)$(if $(MODEL),setup/vfio-user $(DEPS)/debian13-backports && )images/run $(if $(MODEL),--model $(MODEL)) --smp $(SMP) --mem $(MEM) --nic $(NIC)
 usb: image  ## DEV=/dev/sdX: write the image to a USB stick, after showing the stick and asking
 	$(Q)images/usb $(BUILD)/ingot.img "$(DEV)"
 dist: packages-dist image  ## build/dist: the image compressed, with block map and checksums, for others to download

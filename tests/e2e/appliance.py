@@ -36,6 +36,12 @@ def make_disk(out, *files, **options):
     return out
 
 
+def gpu_files(*chips):
+    """What the ESP needs for these NVIDIA chips, as `make image GPU=...` puts it there: FILE=/path."""
+    command = [str(ROOT / "images/gpufiles"), "--firmware", str(BUILD / "deps/firmware"), "--kernels", str(BUILD / "kernels"), *chips]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split()
+
+
 def make_image(out, conf, *files, efi=BUILD / "BOOTX64.EFI"):
     """A boot disk with this text as its ingot.conf (None: no such file)."""
     entries = [f"{efi}=/EFI/BOOT/BOOTX64.EFI"] + [str(f) for f in files]

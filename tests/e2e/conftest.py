@@ -75,11 +75,7 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def vfio_user():
     """A QEMU that can be the client of the GPU model: the system's, or Debian 13 backports', fetched once."""
-    system = subprocess.run(["qemu-system-x86_64", "-device", "vfio-user-pci,help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            timeout=60)
-    if system.returncode:
-        subprocess.run([appliance.ROOT / "setup/debian13", appliance.BUILD / "deps/debian13-backports", "trixie-backports"], check=True,
-                       timeout=900)
+    subprocess.run([appliance.ROOT / "setup/vfio-user", appliance.BUILD / "deps/debian13-backports"], check=True, timeout=900)
 
 
 @pytest.fixture(scope="session")
