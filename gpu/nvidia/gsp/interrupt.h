@@ -23,26 +23,35 @@ struct rpc;
 struct gsp_info;
 
 /* Engine numbers of the table, MC_ENGINE_IDX_... (engine_idx.h) */
-#define MC_ENGINE_IDX_CE0        15
-#define MC_ENGINE_IDX_GSP        50
-#define MC_ENGINE_IDX_GR0        84
-#define GSP_INTERRUPT_VECTOR_MAX 512u /* 16 leaf registers of 32 (Hopper on; 8 before) */
-#define GSP_INTERRUPT_ENGINE_MAX 177u /* engine numbers are below this */
+#define MC_ENGINE_IDX_CE0    15
+#define MC_ENGINE_IDX_CE_MAX 34 /* CE19 */
+#define MC_ENGINE_IDX_GSP    50
+#define MC_ENGINE_IDX_GR0    84
+#define MC_ENGINE_IDX_GR7    91
+
+#define GSP_INTERRUPT_SOURCE_MAX 128u /* NV2080_CTRL_INTERNAL_INTR_MAX_TABLE_SIZE */
+#define GSP_INTERRUPT_LEAF_MAX   16u
+
+struct gsp_interrupt_source {
+    uint16_t engine;            /* MC_ENGINE_IDX_... */
+    uint32_t stall, non_stall;  /* vectors; past the tree's end: none */
+    struct event event;         /* signalled at each non-stall interrupt */
+};
 
 struct gsp_interrupts {
     struct hw *hw;
     struct rpc *rpc;
-    unsigned leaf_count;              /* 8 or 16 */
-    struct event wake;                /* signalled by the handler */
-    struct event engine[GSP_INTERRUPT_ENGINE_MAX]; /* non-stall interrupts */
-    struct event stopped;
+    unsigned leaf_count;                           /* 8 or 16 */
+    uint32_t leaf_enabled[GSP_INTERRUPT_LEAF_MAX]; /* 0 before gsp_interrupts_route() */
+    uint32_t top_enabled;
+    unsigned source_count;
+    struct gsp_interrupt_source source[GSP_INTERRUPT_SOURCE_MAX];
+    struct event wake, ended;        /* signalled by the handler; by the task when it is gone */
     _Atomic bool is_stopping, is_task_running;
-    bool is_enabled;                  /* a vector is routed to us */
-    uint32_t leaf_enabled[16];
-    uint16_t vector_engine[GSP_INTERRUPT_VECTOR_MAX]; /* 0: nobody's */
-    bool vector_is_stall[GSP_INTERRUPT_VECTOR_MAX];
-    _Atomic uint64_t messages;        /* counters */
-    uint64_t stray;
+    bool is_msi, is_routed;
+    unsigned msix_count;             /* entries of its MSI-X table that lead here */
+    _Atomic uint64_t messages;       /* counters */
+    uint64_t served, stray;          /* vectors; messages with nothing pending behind them */
 };
 
 /*
@@ -55,7 +64,7 @@ int gsp_interrupts_route(struct gsp_interrupts *interrupts, const struct gsp_inf
 /* All sources off, the task gone. Before gsp_stop(); safe when start failed. */
 void gsp_interrupts_stop(struct gsp_interrupts *interrupts);
 
-/* Signalled at every non-stall interrupt of this engine; NULL when RM's table has none for it. */
+/* Signalled at every non-stall interrupt of this engine; NULL when RM's table has none for it, or nothing is routed. */
 struct event *gsp_interrupts_engine_event(struct gsp_interrupts *interrupts, uint16_t engine);
 
 #endif
