@@ -11,6 +11,7 @@
 #ifndef INGOT_GPU_NVIDIA_GSP_FIRMWARE_H
 #define INGOT_GPU_NVIDIA_GSP_FIRMWARE_H
 
+#include "gpu/nvidia/gsp/fwsec.h"
 #include "gpu/nvidia/gsp/hw.h"
 
 #define GSP_FIRMWARE_VERSION "570.144"
@@ -23,7 +24,7 @@ struct gsp_bytes {
 
 /*
  * The file nvidia/FOLDER/gsp/KIND-570.144.bin, for this chip's folder: "booter_load", "booter_unload", "bootloader", "gsp",
- * "fmc", "scrubber", "gen_bootloader". -ENOENT: hw->error names the file and the command that adds it.
+ * "fmc", "gen_bootloader". -ENOENT: hw->error names the file and the command that adds it.
  */
 int gsp_firmware_file(struct hw *hw, const char *kind, struct gsp_bytes *out);
 
@@ -32,9 +33,9 @@ int gsp_firmware_file(struct hw *hw, const char *kind, struct gsp_bytes *out);
 /* The GSP's program: an ELF file with a section for the image and one with a signature for each family of chips. */
 struct gsp_program {
     struct gsp_bytes image, signature;
-    char version[16]; /* "570.144" */
 };
-int gsp_program_parse(struct gsp_bytes file, const char *chip, struct gsp_program *out, const char **problem);
+/* folder: the chip's ("ad102"); it selects the signature. */
+int gsp_program_parse(struct gsp_bytes file, const char *folder, struct gsp_program *out, const char **problem);
 
 /* The boot loader that starts the program: a RISC-V image. The offsets lie within it. */
 struct gsp_boot_loader {
@@ -44,40 +45,40 @@ struct gsp_boot_loader {
 int gsp_boot_loader_parse(struct gsp_bytes file, struct gsp_boot_loader *out, const char **problem);
 
 /*
- * Code that a falcon runs in heavy-secure mode: booter_load, booter_unload, scrubber. The loader puts the signature that
- * suits the chip's fuses at signature_at in a copy of the image. Offsets are into the image.
+ * Code that SEC2 runs in heavy-secure mode: booter_load, booter_unload. booter.c puts the signature that suits the chip's
+ * fuses at signature_at in a copy of the image. Offsets are into the image.
  */
 struct gsp_secure_code {
-    struct gsp_bytes image, signatures; /* signature_count of equal size, the newest fuse version first */
-    uint32_t signature_at, signature_count, signature_bytes;
+    struct gsp_bytes image;
+    const uint8_t *signatures; /* signature_count of signature_bytes each, the one for the highest fuse version first */
+    uint32_t signature_count, signature_bytes, signature_at;
     uint32_t fuse_version, engine_id_mask, ucode_id;
-    uint32_t os_code_offset, os_code_bytes;   /* not secure: runs first on Turing and GA100 */
-    uint32_t app_code_offset, app_code_bytes; /* secure */
+    uint32_t os_code_offset, os_code_bytes; /* not secure: what runs first on Turing and GA100 */
+    uint32_t app_code_offset, app_code_bytes;
     uint32_t data_offset, data_bytes;
 };
 int gsp_secure_code_parse(struct gsp_bytes file, struct gsp_secure_code *out, const char **problem);
 
-/* A falcon's generic loader (Turing and GA100: it loads FWSEC). Offsets are into image. */
-struct gsp_loader {
-    struct gsp_bytes image;
-    uint32_t start_tag; /* IMEM tag of its first block */
-    uint32_t code_offset, code_bytes, data_offset, data_bytes, dmem_load_offset;
-};
-int gsp_loader_parse(struct gsp_bytes file, struct gsp_loader *out, const char **problem);
+/* gen_bootloader, through which Turing's falcons load FWSEC. */
+int gsp_loader_parse(struct gsp_bytes file, struct fwsec_loader *out, const char **problem);
 
-/* The GSP's first stage on Hopper and Blackwell, which the FSP checks: hash 48 bytes; key and signature by chip. */
+/* The GSP's first stage on Hopper and Blackwell, which the FSP checks. */
 struct gsp_fmc {
     struct gsp_bytes image, hash, public_key, signature;
 };
+#define GSP_FMC_HASH_BYTES 48     /* SHA-384 */
+#define GSP_FMC_KEY_BYTES_MAX 384 /* RSA-3072; an elliptic curve's point takes less */
 int gsp_fmc_parse(struct gsp_bytes file, struct gsp_fmc *out, const char **problem);
 
-/* All of them for one chip. HW_BOOT_SEC2 has booters and no fmc, HW_BOOT_FSP the other way round. */
+/* All of them for one chip; what it does not need is zero. */
 struct gsp_firmware {
     struct gsp_program program;
     struct gsp_boot_loader boot_loader;
-    struct gsp_secure_code booter_load, booter_unload, scrubber; /* scrubber: Ada only, else image.bytes is 0 */
-    struct gsp_fmc fmc;
+    struct gsp_secure_code booter_load, booter_unload; /* HW_BOOT_SEC2 */
+    struct fwsec_loader fwsec_loader;                  /* HW_FALCON_TU102 */
+    struct gsp_fmc fmc;                                /* HW_BOOT_FSP */
 };
+/* 0, -ENOENT or -EINVAL; hw->error says which file. The files stay where they are: nothing has to be freed. */
 int gsp_firmware_load(struct hw *hw, struct gsp_firmware *out);
 
 /*

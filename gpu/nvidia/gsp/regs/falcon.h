@@ -36,6 +36,7 @@
 #define NV_PFALCON_FALCON_HWCFG2       0x0f4
 #define   NV_PFALCON_FALCON_HWCFG2_RISCV          BIT(10) /* there is a RISC-V core */
 #define   NV_PFALCON_FALCON_HWCFG2_MEM_SCRUBBING  BIT(12) /* GA102 on: memories are being cleared */
+#define   NV_PFALCON_FALCON_HWCFG2_RISCV_BR_PRIV_LOCKDOWN BIT(13) /* GH100 on: the boot ROM keeps us out */
 #define   NV_PFALCON_FALCON_HWCFG2_RESET_READY    BIT(31) /* GA102 to Ada */
 #define NV_PFALCON_FALCON_CPUCTL       0x100
 #define   NV_PFALCON_FALCON_CPUCTL_STARTCPU       BIT(1)
