@@ -230,6 +230,20 @@ int pci_enable(struct pci_device *pci);
 void pci_bus_master(struct pci_device *pci, bool on);
 void pci_disable(struct pci_device *pci); /* bus mastering, MSI and MSI-X off */
 
+/*
+ * Put the device back into the state after power-on; its configuration is kept, bus mastering and interrupts are off
+ * afterwards. After pci_enable(), with interrupts disabled. Takes 0.1 s or more. -ENOTSUP when the device cannot be reset in
+ * this way, -EBUSY when the bus has another device at work on it, -ETIMEDOUT when it does not come back.
+ */
+enum pci_reset { PCI_RESET_FUNCTION, PCI_RESET_BUS }; /* function level reset; the bus below the bridge above it */
+int pci_reset(struct pci_device *pci, enum pci_reset how);
+
+/*
+ * Grow a resizable BAR to want_bytes or more, or as far as there is room without moving anything else. After
+ * pci_enable(), before the BAR is mapped. 1 when it grew, 0 when it stays; report says what was done, or why nothing.
+ */
+int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, char *report, size_t report_bytes);
+
 /* All of a memory BAR. NULL when it is absent, an I/O BAR, or cannot be mapped. */
 volatile void *pci_map_bar(struct pci_device *pci, unsigned index, enum cache_mode mode);
 

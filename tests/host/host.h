@@ -62,6 +62,12 @@ void host_pci_clear(void);
 uint8_t *host_pci_config(struct pci_device *pci);
 bool host_pci_is_bus_master(const struct pci_device *pci);
 bool host_pci_is_enabled(const struct pci_device *pci); /* memory decoding on */
+/*
+ * What pci_reset() does: hook(arg, how) is the device that is reset, and its result pci_reset()'s. Without one (the
+ * default) the device cannot be reset. pci_bar_resize() grows the BAR to max_bytes (0, the default: it is not resizable).
+ */
+void host_pci_on_reset(struct pci_device *pci, int (*hook)(void *arg, enum pci_reset how), void *arg);
+void host_pci_resizable(struct pci_device *pci, unsigned index, uint64_t max_bytes);
 /* How many MSI-X entries pci_msix_enable() accepts; 0 (the default): the device has none. */
 void host_pci_msix_entries(struct pci_device *pci, unsigned count);
 /* What the device does to interrupt: calls the handler, or marks a masked entry pending. False: no handler is set. */

@@ -33,6 +33,9 @@ struct fake_device {
     unsigned msix_count;
     struct msix_entry msi;
     bool has_msi;
+    int (*on_reset)(void *arg, enum pci_reset how);
+    void *on_reset_arg;
+    uint64_t bar_max_bytes[6];
 };
 
 static struct fake_device *devices[DEVICE_MAX];
@@ -135,6 +138,19 @@ bool host_pci_msi_raise(struct pci_device *pci)
     return true;
 }
 
+void host_pci_on_reset(struct pci_device *pci, int (*hook)(void *arg, enum pci_reset how),
+                       void *arg)
+{
+    fake(pci)->on_reset = hook;
+    fake(pci)->on_reset_arg = arg;
+}
+
+void host_pci_resizable(struct pci_device *pci, unsigned index, uint64_t max_bytes)
+{
+    assert(index < 6);
+    fake(pci)->bar_max_bytes[index] = max_bytes;
+}
+
 struct pci_device *pci_device_get(unsigned index)
 {
     return index < device_count ? &devices[index]->pci : NULL;
@@ -223,6 +239,29 @@ void pci_disable(struct pci_device *pci)
     pci_bus_master(pci, false);
     memset(fake(pci)->msix, 0, sizeof(fake(pci)->msix));
     fake(pci)->msi = (struct msix_entry){0};
+}
+
+int pci_reset(struct pci_device *pci, enum pci_reset how)
+{
+    struct fake_device *dev = fake(pci);
+    if (dev->on_reset == NULL)
+        return -ENOTSUP;
+    pci_bus_master(pci, false);
+    return dev->on_reset(dev->on_reset_arg, how);
+}
+
+int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, char *report,
+                   size_t report_bytes)
+{
+    assert(index < 6);
+    struct pci_bar *bar = &pci->bar[index];
+    uint64_t max_bytes = fake(pci)->bar_max_bytes[index];
+    bool grows = bar->size_bytes < want_bytes && max_bytes > bar->size_bytes;
+    if (grows)
+        bar->size_bytes = max_bytes;
+    snprintf(report, report_bytes, "BAR %u %s %llu MiB", index, grows ? "grown to" : "stays at",
+             (unsigned long long)(bar->size_bytes >> 20));
+    return grows;
 }
 
 volatile void *pci_map_bar(struct pci_device *pci, unsigned index, enum cache_mode mode)
