@@ -39,7 +39,7 @@ struct hw {
     char name[16];        /* "nvidia0", for the log */
     const struct hw_chip *chip;
     uint32_t boot_0, boot_42;
-    volatile uint8_t *bar0, *bar1; /* registers, uncached; VRAM, write-combined (NULL: could not be mapped) */
+    volatile uint8_t *bar0, *bar1; /* registers, uncached; VRAM, write-combined */
     uint64_t bar0_bytes, bar1_bytes;
     uint64_t bar1_bus;    /* PCI address of BAR1: VRAM byte n below bar1_bytes is at bar1_bus + n */
     uint64_t vram_bytes;  /* usable VRAM from 0, as the chip's own firmware says */
@@ -57,7 +57,7 @@ struct hw {
  * errno with hw->error filled in and everything undone; hw need not be initialised.
  */
 int hw_open(struct hw *hw, struct pci_device *pci, const char *name);
-/* Bus mastering and interrupts off, BARs unmapped. Safe after a failed hw_open(). */
+/* Bus mastering and interrupts off, BARs unmapped; error[] stays. Safe to call again and after a failed hw_open(). */
 void hw_close(struct hw *hw);
 
 /*
