@@ -22,7 +22,7 @@ struct range {
     uint64_t start, end;
 };
 
-struct window {
+struct room {
     struct range range;
     struct range taken[TAKEN_MAX]; /* in order of start */
     unsigned taken_count;
@@ -76,18 +76,18 @@ static uint64_t sizes(const struct pci_device *pci, unsigned entry)
 
 /* ---- room ---- */
 
-static void take(struct window *window, uint64_t start, uint64_t end)
+static void take(struct room *room, uint64_t start, uint64_t end)
 {
-    if (start >= window->range.end || end <= window->range.start || end <= start)
+    if (start >= room->range.end || end <= room->range.start || end <= start)
         return;
-    if (window->taken_count == TAKEN_MAX) {
-        window->is_full = true;
+    if (room->taken_count == TAKEN_MAX) {
+        room->is_full = true;
         return;
     }
-    unsigned at = window->taken_count++;
-    for (; at > 0 && window->taken[at - 1].start > start; at--)
-        window->taken[at] = window->taken[at - 1];
-    window->taken[at] = (struct range){start, end};
+    unsigned at = room->taken_count++;
+    for (; at > 0 && room->taken[at - 1].start > start; at--)
+        room->taken[at] = room->taken[at - 1];
+    room->taken[at] = (struct range){start, end};
 }
 
 /* The prefetchable window of a bridge; false when it is closed or has 32 bits only. */
@@ -105,8 +105,8 @@ static bool bridge_window(const struct pci_device *bridge, struct range *out)
     return out->end > out->start;
 }
 
-/* All that other functions on the same bus have in the window. */
-static void take_siblings(struct window *window, const struct pci_device *pci)
+/* All that other functions on the same bus have in the room. */
+static void take_siblings(struct room *room, const struct pci_device *pci)
 {
     const struct pci_function *bridge = pci_function_of(pci)->bridge;
     const struct pci_device *other;
@@ -117,7 +117,7 @@ static void take_siblings(struct window *window, const struct pci_device *pci)
             continue;
         if (f->is_bridge) {
             if (bridge_window(other, &below))
-                take(window, below.start, below.end);
+                take(room, below.start, below.end);
             continue;
         }
         for (unsigned bar = 0; bar < 6; bar++) {
@@ -127,22 +127,22 @@ static void take_siblings(struct window *window, const struct pci_device *pci)
             if (is_64)
                 pa |= (uint64_t)pci_read32(other, PCI_BAR0 + 4 * bar + 4) << 32;
             if (!(value & PCI_BAR_IO) && pa != 0)
-                take(window, pa, window->range.end); /* its size is not known */
+                take(room, pa, room->range.end); /* its size is not known */
             bar += is_64;
         }
     }
 }
 
 /* The lowest free place of this size, naturally aligned; 0 if there is none. */
-static uint64_t place_find(const struct window *window, uint64_t size_bytes)
+static uint64_t place_find(const struct room *room, uint64_t size_bytes)
 {
-    uint64_t at = align_up(window->range.start, size_bytes);
-    for (unsigned i = 0; i <= window->taken_count; i++) {
-        uint64_t end = i < window->taken_count ? window->taken[i].start : window->range.end;
-        if (at >= window->range.start && end > at && end - at >= size_bytes)
+    uint64_t at = align_up(room->range.start, size_bytes);
+    for (unsigned i = 0; i <= room->taken_count; i++) {
+        uint64_t end = i < room->taken_count ? room->taken[i].start : room->range.end;
+        if (at >= room->range.start && end > at && end - at >= size_bytes)
             return at;
-        if (i < window->taken_count && window->taken[i].end > at)
-            at = align_up(window->taken[i].end, size_bytes);
+        if (i < room->taken_count && room->taken[i].end > at)
+            at = align_up(room->taken[i].end, size_bytes);
     }
     return 0;
 }
@@ -214,16 +214,16 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
         return 0;
     }
     const struct pci_function *bridge = pci_function_of(pci)->bridge;
-    struct window window = {.taken_count = 0};
-    if (bridge == NULL || !bridge_window(&bridge->device, &window.range)) {
+    struct room room = {.taken_count = 0};
+    if (bridge == NULL || !bridge_window(&bridge->device, &room.range)) {
         snprintf(report, report_bytes, "BAR %u stays at %s: no 64-bit window of a bridge above it",
                  index, is);
         return 0;
     }
     for (unsigned i = 0; i < 6; i++)
         if (i != index && pci->bar[i].size_bytes != 0 && !pci->bar[i].is_io)
-            take(&window, pci->bar[i].pa, pci->bar[i].pa + pci->bar[i].size_bytes);
-    take_siblings(&window, pci);
+            take(&room, pci->bar[i].pa, pci->bar[i].pa + pci->bar[i].size_bytes);
+    take_siblings(&room, pci);
 
     /* The smallest size that is enough, or the largest there is; then smaller ones. */
     uint64_t possible = sizes(pci, entry);
@@ -233,8 +233,7 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
     while (first < SIZE_COUNT - 1 && !(possible & BIT(first)) && possible >> first != 0)
         first++;
     for (unsigned log2 = first; size_of(log2) > bar->size_bytes; log2--) {
-        uint64_t pa =
-            possible & BIT(log2) && !window.is_full ? place_find(&window, size_of(log2)) : 0;
+        uint64_t pa = possible & BIT(log2) && !room.is_full ? place_find(&room, size_of(log2)) : 0;
         if (pa == 0 || !grow(pci, index, entry, log2, pa))
             continue;
         snprintf(report, report_bytes, "BAR %u grown from %s to %s, at %#llx", index, is,
@@ -245,7 +244,7 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
         report, report_bytes,
         "BAR %u stays at %s: no room in the window of %s, %#llx to %#llx (the firmware's setup "
         "may offer resizable BARs)",
-        index, is, bridge->device.name, (unsigned long long)window.range.start,
-        (unsigned long long)window.range.end);
+        index, is, bridge->device.name, (unsigned long long)room.range.start,
+        (unsigned long long)room.range.end);
     return 0;
 }

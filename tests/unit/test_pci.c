@@ -1,7 +1,8 @@
 /*
  * tests/unit/test_pci.c: the PCI code against made-up hardware: functions with configuration space whose registers
  * behave (BARs size, read-only bits stay, D3 forgets), reached through an ECAM window or through ports, and devices
- * that lie about bridges, BARs, capability lists and MSI-X tables.
+ * that lie about bridges, BARs, capability lists and MSI-X tables, resets that forget the configuration and may never
+ * end, BARs that grow.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,8 @@
 #include "kernel/pci_config.c"
 #include "kernel/pci_msi.c"
 #include "kernel/pci_msix.c"
+#include "kernel/pci_reset.c"
+#include "kernel/pci_resize.c"
 #include "tests/host/host.h"
 
 /* ---- the hardware ---- */
@@ -27,6 +30,12 @@ struct fake_function {
     uint32_t bar_mask[6]; /* bits of the BAR that can be written */
     bool is_stuck_in_d3;
     unsigned power_at; /* of the power management capability */
+    unsigned express_at, resizable_at;
+    uint8_t power_on[4096]; /* what a reset leaves */
+    unsigned reset_count;
+    uint64_t reset_ms; /* how long it does not answer after a reset */
+    uint64_t ones_until_ms, not_yet_until_ms;
+    bool keeps_size; /* its resizable BAR does not take a new size */
 };
 
 static struct fake_function fakes[64];
@@ -99,7 +108,42 @@ static uint32_t config_read(uint16_t segment, uint8_t bus, unsigned devfn, unsig
     config_accesses++;
     const struct fake_function *f = fake_at(segment, bus, (uint8_t)(devfn >> 3), devfn & 7);
     uint32_t all_ones = bytes == 4 ? UINT32_MAX : (1u << 8 * bytes) - 1;
-    return f == NULL || dies ? all_ones : get(f, at, bytes);
+    if (f == NULL || dies || host_clock_ms() < f->ones_until_ms)
+        return all_ones;
+    if (host_clock_ms() < f->not_yet_until_ms)
+        return at == PCI_VENDOR_ID && bytes == 2 ? 1 : all_ones;
+    return get(f, at, bytes);
+}
+
+/* For the first half of its time it is not there, then it says "not yet". */
+static void fake_reset(struct fake_function *f)
+{
+    memcpy(f->config, f->power_on, sizeof(f->config));
+    f->reset_count++;
+    f->ones_until_ms = host_clock_ms() + f->reset_ms / 2;
+    f->not_yet_until_ms = host_clock_ms() + f->reset_ms;
+}
+
+/* What a write does beside being kept. */
+static void side_effects(struct fake_function *f, unsigned at, uint32_t value)
+{
+    if (f->express_at != 0 && at == f->express_at + PCI_EXPRESS_DEVICE_CONTROL &&
+        (value & PCI_EXPRESS_DEVICE_RESET))
+        fake_reset(f);
+    bool is_bridge = get(f, PCI_HEADER_TYPE, 1) & 1;
+    if (is_bridge && at == PCI_BRIDGE_CONTROL && (value & PCI_BRIDGE_BUS_RESET))
+        for (unsigned i = 0; i < fake_count; i++)
+            if (fakes[i].bus == get(f, PCI_SECONDARY_BUS, 1))
+                fake_reset(&fakes[i]);
+    if (f->resizable_at != 0 && at == f->resizable_at + PCI_RESIZABLE_CONTROL) {
+        unsigned bar = value & 7;
+        uint64_t mask = ~((UINT64_C(1) << (20 + (value >> 8 & 0x3f))) - 1);
+        f->bar_mask[bar] = (uint32_t)mask;
+        f->bar_mask[bar + 1] = (uint32_t)(mask >> 32);
+        unsigned bar_at = PCI_BAR0 + 4 * bar; /* address bits below the size are zero */
+        put(f, bar_at, get(f, bar_at, 4) & (f->bar_mask[bar] | 0xf), 4);
+        put(f, bar_at + 4, get(f, bar_at + 4, 4) & f->bar_mask[bar + 1], 4);
+    }
 }
 
 static void config_write(uint16_t segment, uint8_t bus, unsigned devfn, unsigned at, unsigned bytes,
@@ -107,7 +151,9 @@ static void config_write(uint16_t segment, uint8_t bus, unsigned devfn, unsigned
 {
     config_accesses++;
     struct fake_function *f = fake_at(segment, bus, (uint8_t)(devfn >> 3), devfn & 7);
-    if (f == NULL || dies)
+    if (f == NULL || dies || host_clock_ms() < f->not_yet_until_ms)
+        return;
+    if (f->keeps_size && at == f->resizable_at + PCI_RESIZABLE_CONTROL)
         return;
     if (at >= PCI_BAR0 && at < PCI_BAR0 + 24) {
         assert_int_equal(bytes, 4);
@@ -126,6 +172,7 @@ static void config_write(uint16_t segment, uint8_t bus, unsigned devfn, unsigned
                 put(f, PCI_BAR0 + 4 * i, get(f, PCI_BAR0 + 4 * i, 4) & ~f->bar_mask[i], 4);
     }
     put(f, at, value, bytes);
+    side_effects(f, at, value);
 }
 
 /* ---- what the rest of the kernel would do ---- */
@@ -669,6 +716,263 @@ static void test_msi(void **state)
     assert_int_equal(get(f, 0x52, 2), 0);
 }
 
+/* ---- reset ---- */
+
+/* A GPU behind a port, as firmware left it: everything that a reset forgets has a value. */
+static struct fake_function *add_gpu(uint8_t bus, uint8_t function)
+{
+    struct fake_function *f = add(bus, 0, function, 0x220610de, 0x030000);
+    put(f, PCI_HEADER_TYPE, 0x80, 1);
+    put(f, PCI_STATUS, PCI_STATUS_CAPABILITIES, 2);
+    put(f, PCI_CAPABILITIES, 0x60, 1);
+    put(f, 0x60, 0x0002 << 16 | PCI_CAP_EXPRESS, 4);
+    put(f, 0x64, PCI_EXPRESS_DEVICE_CAN_RESET, 4);
+    put(f, 0x100, 0x140 << 20 | 1 << 16 | PCI_EXT_CAP_LATENCY, 4);
+    put(f, 0x140, 1 << 16 | PCI_EXT_CAP_RESIZABLE, 4);
+    put(f, 0x144, 0x3ff << 4, 4); /* 1 MiB to 512 MiB */
+    put(f, 0x148, 1 | 1 << 5 | 6 << 8, 4);
+    f->express_at = 0x60;
+    f->resizable_at = 0x140;
+    f->reset_ms = 150;
+    set_bar(f, 0, 0, 0xff000000);
+    set_bar(f, 1, 0x0000000c, 0xfc000000);
+    set_bar(f, 2, 0, UINT32_MAX);
+    put(f, PCI_COMMAND, 0, 2);
+    memcpy(f->power_on, f->config, sizeof(f->config));
+
+    put(f, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    put(f, PCI_CACHE_LINE, 0x10, 1);
+    put(f, PCI_BAR0, 0xfd000000, 4);
+    put(f, 0x148, 1 | 1 << 5 | 8 << 8, 4);
+    f->bar_mask[1] = 0xf0000000;
+    put(f, PCI_BAR0 + 4, 0xe000000c, 4);
+    put(f, PCI_BAR0 + 8, 0x38, 4);
+    put(f, PCI_ROM, 0xfe000001, 4);
+    put(f, PCI_INTERRUPT_LINE, 11, 1);
+    put(f, 0x68, 0x2930, 2);
+    put(f, 0x70, 0x0140, 2);
+    put(f, 0x88, 0x0400, 2);
+    put(f, 0x90, 0x0004, 2);
+    put(f, 0x104, 0x10031003, 4);
+    return f;
+}
+
+static void check_restored(const struct fake_function *f, const uint8_t *before)
+{
+    for (unsigned at = 0; at < 4096; at += 2)
+        if (at != PCI_COMMAND && memcmp(f->config + at, before + at, 2) != 0)
+            fail_msg("register %#x: %#x, was %#x", at, get(f, at, 2), before[at]);
+    assert_int_equal(get(f, PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_OFF);
+}
+
+static void test_function_reset(void **state)
+{
+    (void)state;
+    host_clock_fake(true);
+    add_bridge(0, 1, 1);
+    struct fake_function *gpu = add_gpu(1, 0), *audio = add_gpu(1, 1);
+    put(audio, 0x64, 0, 4); /* this one cannot */
+    assert_int_equal(pci_start(), 4);
+    struct pci_device *pci = find("0000:01:00.0");
+    assert_int_equal(pci_reset(pci, PCI_RESET_FUNCTION), -EINVAL); /* not enabled */
+    assert_int_equal(pci_enable(pci), 0);
+    assert_int_equal(pci_enable(find("0000:01:00.1")), 0);
+    assert_int_equal(pci->bar[1].size_bytes, 256 << 20);
+    pci_bus_master(pci, true);
+    uint8_t before[4096];
+    memcpy(before, gpu->config, sizeof(before));
+
+    assert_int_equal(pci_reset(find("0000:01:00.1"), PCI_RESET_FUNCTION), -ENOTSUP);
+    assert_int_equal(pci_reset(pci, PCI_RESET_FUNCTION), 0);
+    assert_int_equal(gpu->reset_count, 1);
+    assert_int_equal(audio->reset_count, 0);
+    assert_int_equal(host_clock_ms(), 150);
+    check_restored(gpu, before);
+
+    /* Requests that never end delay it, no more. */
+    put(gpu, 0x6a, PCI_EXPRESS_DEVICE_PENDING, 2);
+    memcpy(before, gpu->config, sizeof(before));
+    put(gpu, 0x6a, PCI_EXPRESS_DEVICE_PENDING, 2);
+    uint64_t start_ms = host_clock_ms();
+    gpu->power_on[0x6a] = PCI_EXPRESS_DEVICE_PENDING;
+    assert_int_equal(pci_reset(pci, PCI_RESET_FUNCTION), 0);
+    assert_int_equal(host_clock_ms() - start_ms, 250);
+    check_restored(gpu, before);
+
+    gpu->reset_ms = 100000;
+    start_ms = host_clock_ms();
+    assert_int_equal(pci_reset(pci, PCI_RESET_FUNCTION), -ETIMEDOUT);
+    assert_in_range(host_clock_ms() - start_ms, 10000, 10400);
+    host_clock_fake(false);
+}
+
+static void test_bus_reset(void **state)
+{
+    (void)state;
+    host_clock_fake(true);
+    struct fake_function *port = add_bridge(0, 1, 1);
+    put(port, PCI_BRIDGE_CONTROL, 0x0003, 2);
+    struct fake_function *gpu = add_gpu(1, 0), *audio = add_gpu(1, 1);
+    add_gpu(0, 0)->device = 9; /* on the root bus */
+    assert_int_equal(pci_start(), 5);
+    struct pci_device *pci = find("0000:01:00.0"), *sibling = find("0000:01:00.1");
+    assert_int_equal(pci_enable(pci), 0);
+    assert_int_equal(pci_enable(sibling), 0);
+    assert_int_equal(pci_enable(find("0000:00:09.0")), 0);
+    uint8_t before[4096];
+    memcpy(before, gpu->config, sizeof(before));
+
+    assert_int_equal(pci_reset(find("0000:00:09.0"), PCI_RESET_BUS), -ENOTSUP);
+    pci_bus_master(sibling, true);
+    assert_int_equal(pci_reset(pci, PCI_RESET_BUS), -EBUSY);
+    assert_int_equal(gpu->reset_count + audio->reset_count, 0);
+    pci_bus_master(sibling, false);
+    pci_bus_master(pci, true);
+    assert_int_equal(pci_reset(pci, PCI_RESET_BUS), 0);
+    assert_int_equal(gpu->reset_count, 1);
+    assert_int_equal(audio->reset_count, 1);
+    assert_int_equal(get(port, PCI_BRIDGE_CONTROL, 2), 3);
+    check_restored(gpu, before);
+    check_restored(audio, before);
+
+    /* The one that was asked for decides. */
+    audio->reset_ms = 1000000;
+    assert_int_equal(pci_reset(pci, PCI_RESET_BUS), 0);
+    check_restored(gpu, before);
+    gpu->reset_ms = 1000000;
+    audio->ones_until_ms = audio->not_yet_until_ms = 0;
+    assert_int_equal(pci_reset(pci, PCI_RESET_BUS), -ETIMEDOUT);
+    host_clock_fake(false);
+}
+
+/* ---- BARs that grow ---- */
+
+#define GIB (UINT64_C(1) << 30)
+#define MIB (UINT64_C(1) << 20)
+
+static struct fake_function *big_gpu, *big_port;
+
+/* Behind a port with a window of this much at 224 GiB: BAR 3 of 32 MiB at its start, BAR 1 of 256 MiB behind it. */
+static void big_gpu_add(uint64_t window_bytes, uint32_t sizes_register)
+{
+    struct fake_function *port = add_bridge(0, 1, 1);
+    big_port = port;
+    uint64_t start = 224 * GIB, last = start + window_bytes - MIB;
+    put(port, PCI_PREFETCH_BASE, (uint32_t)(start >> 16 & 0xfff0) | 1, 2);
+    put(port, PCI_PREFETCH_BASE_HIGH, (uint32_t)(start >> 32), 4);
+    put(port, PCI_PREFETCH_LIMIT, (uint32_t)(last >> 16 & 0xfff0) | 1, 2);
+    put(port, PCI_PREFETCH_LIMIT_HIGH, (uint32_t)(last >> 32), 4);
+    big_gpu = add_gpu(1, 0);
+    put(big_gpu, 0x144, sizes_register, 4);
+    set_bar(big_gpu, 1, 0x1000000c, 0xf0000000);
+    set_bar(big_gpu, 2, 0x38, UINT32_MAX);
+    set_bar(big_gpu, 3, 0x0000000c, 0xfe000000);
+    set_bar(big_gpu, 4, 0x38, UINT32_MAX);
+}
+
+static struct pci_device *big_gpu_start(void)
+{
+    assert_in_range(pci_start(), 3, 4);
+    struct pci_device *pci = find("0000:01:00.0");
+    assert_int_equal(pci_enable(pci), 0);
+    assert_int_equal(pci->bar[1].pa, 224 * GIB + 256 * MIB);
+    assert_int_equal(pci->bar[1].size_bytes, 256 * MIB);
+    assert_int_equal(pci->bar[3].size_bytes, 32 * MIB);
+    return pci;
+}
+
+static struct pci_device *big_gpu_with(uint64_t window_bytes, uint32_t sizes_register)
+{
+    big_gpu_add(window_bytes, sizes_register);
+    return big_gpu_start();
+}
+
+#define TO_32_GIB (0xffffu << 4)
+
+static void test_bar_grows(void **state)
+{
+    static const struct {
+        uint64_t window_bytes;
+        uint32_t sizes;
+        uint64_t want_bytes, got_bytes, got_pa;
+    } cases[] = {
+        {64 * GIB, TO_32_GIB, 24 * GIB, 32 * GIB, 256 * GIB},
+        {64 * GIB, TO_32_GIB, 8 * GIB, 8 * GIB, 232 * GIB},
+        {64 * GIB, TO_32_GIB, 8 * GIB + 1, 16 * GIB, 240 * GIB},
+        {64 * GIB, TO_32_GIB, 80 * GIB, 32 * GIB, 256 * GIB}, /* as large as it goes */
+        {32 * GIB, TO_32_GIB, 24 * GIB, 16 * GIB, 240 * GIB}, /* BAR 3 is in the way of 32 */
+        {32 * GIB, 0x8100 << 4, 24 * GIB, 256 * MIB,
+         224 * GIB + 256 * MIB}, /* only 256 MiB, 32 GiB */
+        {512 * MIB, TO_32_GIB, 24 * GIB, 256 * MIB, 224 * GIB + 256 * MIB},
+        {1 * GIB, TO_32_GIB, 24 * GIB, 512 * MIB, 224 * GIB + 512 * MIB},
+        {64 * GIB, TO_32_GIB, 256 * MIB, 256 * MIB, 224 * GIB + 256 * MIB}, /* enough already */
+        {64 * GIB, TO_32_GIB, 1, 256 * MIB, 224 * GIB + 256 * MIB},         /* never shrinks */
+        {64 * GIB, 0, 24 * GIB, 256 * MIB, 224 * GIB + 256 * MIB},
+    };
+    char report[200];
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        setup(state);
+        struct pci_device *pci = big_gpu_with(cases[i].window_bytes, cases[i].sizes);
+        pci_bus_master(pci, true);
+        int grew = pci_bar_resize(pci, 1, cases[i].want_bytes, report, sizeof(report));
+        if (grew != (cases[i].got_bytes != 256 * MIB) ||
+            pci->bar[1].size_bytes != cases[i].got_bytes || pci->bar[1].pa != cases[i].got_pa)
+            fail_msg("case %u: %s", i, report);
+        assert_int_equal(get(big_gpu, PCI_BAR0 + 4, 4) & ~0xfu, (uint32_t)cases[i].got_pa);
+        assert_int_equal(get(big_gpu, PCI_BAR0 + 8, 4), cases[i].got_pa >> 32);
+        assert_int_equal(MIB << (get(big_gpu, 0x148, 4) >> 8 & 0x3f), cases[i].got_bytes);
+        assert_int_equal(get(big_gpu, PCI_COMMAND, 2),
+                         PCI_COMMAND_MEMORY | PCI_COMMAND_BUS_MASTER | PCI_COMMAND_INTX_OFF);
+        assert_non_null(strstr(report, grew ? "grown from 256 MiB to" : "256 MiB"));
+    }
+}
+
+static void test_bar_stays(void **state)
+{
+    char report[200];
+    struct pci_device *pci = big_gpu_with(64 * GIB, TO_32_GIB);
+    big_gpu->keeps_size = true;
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_int_equal(get(big_gpu, PCI_BAR0 + 4, 4), 0x1000000c);
+    assert_int_equal(get(big_gpu, PCI_BAR0 + 8, 4), 0x38);
+    assert_int_equal(pci->bar[1].size_bytes, 256 * MIB);
+
+    /* Another function's BAR in the window, at 227.75 GiB: nobody knows how far it reaches. */
+    setup(state);
+    big_gpu_add(64 * GIB, TO_32_GIB);
+    struct fake_function *audio = add_gpu(1, 1);
+    put(audio, PCI_BAR0, 0, 4);
+    put(audio, PCI_BAR0 + 4, 0xf000000c, 4);
+    put(audio, PCI_BAR0 + 8, 0x38, 4);
+    pci = big_gpu_start();
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 1);
+    assert_int_equal(pci->bar[1].size_bytes, GIB);
+    assert_int_equal(pci->bar[1].pa, 225 * GIB);
+
+    /* No window, or one of 32 bits; no place from the firmware; no bridge. */
+    setup(state);
+    big_gpu_add(64 * GIB, TO_32_GIB);
+    put(big_port, PCI_PREFETCH_BASE, 0xfff1, 2);
+    put(big_port, PCI_PREFETCH_BASE_HIGH, UINT32_MAX, 4);
+    pci = big_gpu_start();
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    put(big_port, PCI_PREFETCH_BASE, 0x0000, 2);
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_non_null(strstr(report, "no 64-bit window"));
+    pci->bar[1].pa = 0;
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_int_equal(pci_bar_resize(pci, 0, 24 * GIB, report, sizeof(report)), 0);
+    assert_non_null(strstr(report, "cannot be resized"));
+    setup(state);
+    struct fake_function *alone = add_gpu(0, 0);
+    alone->device = 9;
+    assert_int_equal(pci_start(), 2);
+    pci = find("0000:00:09.0");
+    assert_int_equal(pci_enable(pci), 0);
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_int_equal(pci->bar[1].size_bytes, 256 * MIB);
+}
+
 /* A machine where every access reads ones: found nothing, and it did not take long. */
 static void test_dead_configuration_space(void **state)
 {
@@ -692,6 +996,10 @@ int main(void)
         cmocka_unit_test_setup(test_msix, setup),
         cmocka_unit_test_setup(test_msix_table_must_lie_in_its_bar, setup),
         cmocka_unit_test_setup(test_msi, setup),
+        cmocka_unit_test_setup(test_function_reset, setup),
+        cmocka_unit_test_setup(test_bus_reset, setup),
+        cmocka_unit_test_setup(test_bar_grows, setup),
+        cmocka_unit_test_setup(test_bar_stays, setup),
         cmocka_unit_test_setup(test_dead_configuration_space, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
