@@ -77,58 +77,9 @@ ABSENT int compute_init(struct model *m, const char *cubins)
 {
     return 0;
 }
-ABSENT int falcon_init(struct model *m)
-{
-    return 0;
-}
-ABSENT int fsp_init(struct model *m)
-{
-    return 0;
-}
-ABSENT int fb_init(struct model *m)
-{
-    return 0;
-}
-ABSENT int vf_init(struct model *m)
-{
-    return 0;
-}
-ABSENT int boot_init(struct model *m)
-{
-    return 0;
-}
-ABSENT void irq_raise(struct model *m, unsigned vector)
-{
-}
-ABSENT struct wpr2 wpr2_get(const struct model *m)
-{
-    return (struct wpr2){0, 0};
-}
 ABSENT void wpr2_set(struct model *m, uint64_t start, uint64_t end)
 {
 }
 ABSENT void gsp_core_halt(struct model *m)
 {
-}
-ABSENT void boot_reset(struct model *m)
-{
-}
-ABSENT void falcon_reset_all(struct model *m)
-{
-}
-ABSENT void fsp_reset(struct model *m)
-{
-}
-ABSENT void fb_reset(struct model *m)
-{
-}
-ABSENT void fb_left_running(struct model *m)
-{
-}
-ABSENT void vf_reset(struct model *m)
-{
-}
-ABSENT int boot_prom_fd(const struct model *m, uint64_t *offset, uint64_t *bytes)
-{
-    return -1;
 }

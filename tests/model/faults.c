@@ -44,11 +44,28 @@ static const struct entry *find(const char *name, size_t length)
     return NULL;
 }
 
-void fault_list(void)
+static bool begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* Chips are started by booter on SEC2, or by the FSP; the other one's faults never come up. */
+static bool applies(const char *name, const struct chip *chip)
+{
+    bool has_fsp = chip->family >= HOPPER;
+    if (begins(name, "fsp.") || begins(name, "fmc."))
+        return has_fsp;
+    if (begins(name, "fwsec.") || begins(name, "booter.") || begins(name, "sec2.") ||
+        begins(name, "vbios.") || strcmp(name, "gsp.reset") == 0 || strcmp(name, "gsp.dma") == 0)
+        return !has_fsp;
+    return true;
+}
+
+void fault_list(const struct chip *chip)
 {
     for (size_t i = 0; i < COUNT; i++)
         for (unsigned mode = 0; mode < 4; mode++)
-            if (table[i].modes & 1u << mode)
+            if ((table[i].modes & 1u << mode) && applies(table[i].name, chip))
                 printf("%s %s  %s\n", table[i].name, mode_names[mode], table[i].what);
 }
 

@@ -42,7 +42,7 @@ static const char usage[] =
 struct options {
     const char *socket, *chip, *firmware, *cubins, *trace;
     uint64_t vram_mib, bar1_mib;
-    bool left_running, keep, quiet;
+    bool left_running, keep, quiet, list_faults;
 };
 
 static uint64_t number(const char *text, const char *what)
@@ -126,8 +126,8 @@ static void options_read(struct options *o, int argc, char **argv)
             o->quiet = true;
             break;
         case FAULTS:
-            fault_list();
-            exit(0);
+            o->list_faults = true;
+            break;
         case CHIPS:
             for (unsigned i = 0; chip_get(i) != NULL; i++)
                 printf("%s  %s\n", chip_get(i)->name, chip_get(i)->card);
@@ -141,7 +141,7 @@ static void options_read(struct options *o, int argc, char **argv)
             exit(2);
         }
     }
-    if (optind != argc || o->socket == NULL) {
+    if (optind != argc || (o->socket == NULL && !o->list_faults)) {
         fputs(usage, stderr);
         exit(2);
     }
@@ -175,6 +175,10 @@ int main(int argc, char **argv)
     m->chip = chip_find(o.chip);
     if (m->chip == NULL)
         die("--chip %s: not one that can be modelled (--list-chips)", o.chip);
+    if (o.list_faults) {
+        fault_list(m->chip);
+        return 0;
+    }
     m->vram_bytes = o.vram_mib != 0 ? o.vram_mib << 20 : UINT64_C(8) << 30;
     if (o.vram_mib == 0 && m->vram_bytes > m->chip->vram_bytes)
         m->vram_bytes = m->chip->vram_bytes;

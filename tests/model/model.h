@@ -104,7 +104,7 @@ enum fault_mode {
  */
 bool fault(struct model *m, const char *name, enum fault_mode *mode);
 uint64_t late_ns(void); /* inside the driver's deadlines, long enough to be seen */
-void fault_list(void);  /* print NAME MODE lines, what each does behind them */
+void fault_list(const struct chip *chip); /* print NAME MODE lines for this chip, what each does behind them */
 
 /* ---- time and work (loop.c) ------------------------------------------------------------------------------------ */
 
@@ -173,6 +173,8 @@ bool elf_section(const struct file *elf, const char *section, const uint8_t **da
 
 /* Set a vector's bit in the interrupt tree's leaf; a message goes out when leaf and top are enabled. */
 void irq_raise(struct model *m, unsigned vector);
+/* The GSP has something for the CPU: its falcon's SWGEN0 (IRQSTAT bit 6), and its vector in the tree. */
+void gsp_core_interrupt(struct model *m, unsigned vector);
 
 /* ---- the framebuffer (fb.c) ------------------------------------------------------------------------------------ */
 
@@ -181,6 +183,8 @@ struct wpr2 {
 };
 struct wpr2 wpr2_get(const struct model *m);
 void wpr2_set(struct model *m, uint64_t start, uint64_t end);
+/* GSP-RM's initialisation leaves BAR1 in virtual mode; called right before INIT_DONE goes out. */
+void fb_bar1_taken(struct model *m);
 
 /* ---- GSP-RM (rm.c and its neighbours) -------------------------------------------------------------------------- */
 
@@ -199,7 +203,9 @@ void gsp_rm_doorbell(struct model *m, uint32_t queue);
 void gsp_rm_stop(struct model *m);
 /* The driver's unload message was handled: the GSP core halts. Called by rm.c, done by falcon.c. */
 void gsp_core_halt(struct model *m);
-/* What the CPU sequencer asks the driver to do to the GSP falcon is seen by falcon.c; it tells here that it is done. */
+/* GSP-RM is about to send the CPU sequencer's CORE_RESET and CORE_RESUME: until the latter, resets of the GSP are expected. */
+void gsp_core_suspend(struct model *m);
+/* CORE_RESUME is done: SEC2 has started the core again (its mailboxes held libos_args_bus). Called by booter.c. */
 void gsp_rm_resumed(struct model *m);
 
 /* ---- channels (host.c, mmu.c) ---------------------------------------------------------------------------------- */

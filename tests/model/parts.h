@@ -82,4 +82,112 @@ void vf_reset(struct model *m);
 
 int boot_prom_fd(const struct model *m, uint64_t *offset, uint64_t *bytes);
 
+/* ---- falcon.c -------------------------------------------------------------------------------------------------- */
+
+#define FALCON_BLOCK  256u
+#define FALCON_BLOCKS 256u                        /* of IMEM: 64 KiB */
+#define FALCON_IMEM   (FALCON_BLOCKS * FALCON_BLOCK)
+#define FALCON_DMEM   (64u * 1024)
+
+enum falcon_state { FALCON_HALTED, FALCON_IN_RESET, FALCON_SCRUBBING, FALCON_RUNNING };
+
+struct imem_block {
+    bool is_loaded, is_secure;
+    uint16_t tag;                                 /* virtual address >> 8 */
+};
+
+struct falcon {
+    struct model *m;
+    const char *name;
+    bool is_gsp, has_brom;                        /* boot ROM with signatures: Ampere (GA102) on */
+    uint32_t base;
+    enum falcon_state state;
+    bool was_reset;                               /* since power-on, and nothing has run since */
+    uint32_t mailbox[2], os, rm, bootvec, dmactl, debuginfo;
+    uint32_t irq_status, irq_mask, irq_destination;
+    uint32_t dma_base[2], dma_memory, dma_offset, transcfg[8], fbif_control;
+    unsigned dma_busy_reads;                      /* how often DMATRFCMD still reads as busy */
+    bool is_dma_stuck;
+    struct { uint32_t address; bool increments_write, increments_read, is_secure; } imem_port, dmem_port;
+    uint16_t imem_tag_next;
+    bool has_tag;
+    uint32_t brom_parameter, brom_engine, brom_ucode, brom_algorithm;
+    uint32_t scratch[16];
+    bool alias_enabled;
+    bool is_riscv_selected, is_core_select_done;  /* BCR_CTRL, GA102 on */
+    bool is_riscv_active, is_riscv_halted, is_lockdown, is_masked, is_suspended;
+    struct imem_block block[FALCON_BLOCKS];
+    uint8_t imem[FALCON_IMEM], dmem[FALCON_DMEM];
+};
+struct falcon *falcon_gsp(struct model *m);
+struct falcon *falcon_sec2(struct model *m);
+/* The program that was started has ended after delay_ns, with these mailboxes. */
+void falcon_end(struct falcon *f, uint64_t delay_ns, uint32_t mailbox0, uint32_t mailbox1);
+/* Are these bytes in IMEM at this virtual address, in blocks that are loaded (secure or not)? Refuses and says what not. */
+bool falcon_has_code(struct falcon *f, const char *what, const uint8_t *code, uint32_t bytes, uint32_t address, bool is_secure);
+/* The same for DMEM, except for what may be patched. */
+struct patch {
+    uint32_t offset, bytes;
+};
+bool falcon_has_data(struct falcon *f, const char *what, const uint8_t *data, uint32_t bytes, uint32_t address,
+                     const struct patch *patches, unsigned patch_count);
+/* What the boot ROM checks before it runs secure code: parameters, and that the signature in DMEM is this one. */
+bool falcon_brom_check(struct falcon *f, uint32_t engine, uint32_t ucode, uint32_t signature_address, const uint8_t *signature,
+                       uint32_t signature_bytes, uint32_t entry);
+/* The boot ROM did not let the program run: the falcon halts, the mailboxes are as they were. */
+void falcon_brom_fail(struct falcon *f);
+/* A piece of memory through the framebuffer interface, as code on the falcon reads it. */
+bool falcon_dma_read(struct falcon *f, unsigned index, uint64_t address, void *out, uint32_t bytes);
+
+/* The RISC-V core of the GSP starts (booter, FSP). */
+void gsp_core_start(struct model *m, uint64_t wpr_meta_bus, uint64_t libos_args_bus);
+bool gsp_core_is_running(const struct model *m);
+bool gsp_core_is_suspended(const struct model *m); /* the CPU sequencer was sent, SEC2 is to resume the core */
+void gsp_core_resume(struct model *m);             /* SEC2 has done it */
+
+/* ---- vf.c -------------------------------------------------------------------------------------------------------- */
+
+void vf_msi_rearm(struct model *m);  /* NV_XVE_CYA_2 was written */
+void irq_retrigger(struct model *m); /* the GSP's falcon is asked for its interrupt once more */
+
+/* ---- fwsec.c, booter.c: what runs on the falcons when they are started -------------------------------------------- */
+
+void fwsec_run(struct falcon *f);
+void booter_run(struct falcon *f);
+bool booter_can_resume(struct model *m);
+/* Which of the fuses says what: the register's value for a fuse version. */
+uint32_t fuse_value(unsigned version);
+
+/* ---- vbios.c ------------------------------------------------------------------------------------------------------ */
+
+#define VBIOS_SIGNATURE_BYTES 384u                /* RSA 3072 */
+#define VBIOS_SIGNATURES_MAX  4u
+
+struct vbios {
+    uint8_t *rom;
+    uint32_t rom_bytes;
+    /* FWSEC, as the descriptor in the ROM says. */
+    uint8_t *code, *data;                         /* in rom */
+    uint32_t code_bytes, data_bytes, code_secure; /* bytes; from here on the code is secure (descriptor version 2) */
+    uint32_t interface, mapper, command, command_bytes, signature; /* offsets in DMEM */
+    unsigned signature_count;
+    uint16_t signature_versions;
+    uint8_t signatures[VBIOS_SIGNATURES_MAX][VBIOS_SIGNATURE_BYTES];
+    unsigned ucode_id;
+};
+/* Build the ROM of this chip into room (1 MiB). */
+void vbios_build(const struct chip *chip, uint8_t *room, struct vbios *out);
+const struct vbios *boot_vbios(const struct model *m);
+/* VBIOS scratch registers (PBUS). */
+void boot_scratch_set(struct model *m, unsigned index, uint32_t value);
+uint32_t boot_scratch_get(const struct model *m, unsigned index);
+void boot_handoff_set(struct model *m, bool done); /* NV_PGC6_BSI_SECURE_SCRATCH_14 */
+
+/* ---- fb.c ----------------------------------------------------------------------------------------------------------- */
+
+uint64_t fb_vga_workspace(const struct model *m); /* VRAM from here on is the VBIOS's */
+bool fb_bar1_is_physical(const struct model *m);
+uint32_t fb_bar1_function_read(struct model *m, uint32_t offset);
+void fb_bar1_function_write(struct model *m, uint32_t offset, uint32_t value);
+
 #endif

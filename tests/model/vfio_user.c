@@ -308,8 +308,8 @@ static int get_region_info(struct model *m, size_t bytes, int *fd)
             sparse.cap.nr_areas = 1;
             sparse.area =
                 (struct vfio_region_sparse_mmap_area){region.mapped_offset, region.mapped_bytes};
+            info.cap_offset = sizeof(info); /* QEMU checks it in the short answer, too */
             if (room >= info.argsz) {
-                info.cap_offset = sizeof(info);
                 size = info.argsz;
             } else {
                 *fd = -1; /* it asks again with room for the capability */
