@@ -132,6 +132,15 @@ void gpu_device_health(struct gpu_device *device, struct gpu_health *out)
         device->ops->health(device, out);
 }
 
+int gpu_registers(struct gpu_device *device, const char *block, gpu_register_each each, void *arg)
+{
+    if (device == NULL)
+        return gpu_fail(-EINVAL, "no device given");
+    if (device->ops->registers == NULL)
+        return gpu_fail(-ENOTSUP, "%s has no registers to show", device->info.name);
+    return device->ops->registers(device, block, each, arg);
+}
+
 static int check_device(const struct gpu_device *device)
 {
     if (device == NULL)

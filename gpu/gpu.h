@@ -63,6 +63,21 @@ struct gpu_device *gpu_device_best(void);          /* the one a job gets that na
 void gpu_device_info(struct gpu_device *device, struct gpu_device_info *out);
 void gpu_device_health(struct gpu_device *device, struct gpu_health *out);
 
+/* A register that was read: block and name as in the device's manual, offset from the start of its registers. */
+struct gpu_register {
+    const char *block;
+    char name[64];
+    uint32_t offset, value;
+    bool is_error; /* the value is what the device answers where it does not let us read */
+};
+typedef void (*gpu_register_each)(void *arg, const struct gpu_register *reg);
+/*
+ * Read, and only read, the registers of a device that are known by name and safe to read; also of one that cannot be used.
+ * block NULL: all of them. 0; -ENOTSUP (a device without such registers), -ENOENT (no such block; gpu_error() lists them),
+ * -ENODEV or -EIO (it does not answer).
+ */
+int gpu_registers(struct gpu_device *device, const char *block, gpu_register_each each, void *arg);
+
 /* Why the last failing call failed, in words, with names and values; "" if nothing failed. Kept per core: read it before
  * anything that yields. */
 const char *gpu_error(void);

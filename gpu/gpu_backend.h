@@ -23,6 +23,8 @@ struct gpu_ops {
     /* ---- device; ops marked (optional) may be NULL ---- */
     uint64_t (*memory_used)(struct gpu_device *device);
     void (*health)(struct gpu_device *device, struct gpu_health *out); /* (optional) out holds "has none" everywhere */
+    /* (optional) See gpu_registers(); called for any device, whether it can be used or not. */
+    int (*registers)(struct gpu_device *device, const char *block, gpu_register_each each, void *arg);
     /* Wait until every command submitted so far, on all queues, is complete or dropped: 0, or -ETIMEDOUT. */
     int (*idle)(struct gpu_device *device, uint64_t deadline_ns);
     void (*stop)(struct gpu_device *device); /* idle, reset, bus mastering off; the device is not used afterwards */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gpu/nvidia/device.h"
+#include "gpu/nvidia/gsp/dump.h"
 #include "gpu/nvidia/rm_abi.h"
 
 #define PCI_VENDOR_NVIDIA      0x10de
@@ -193,13 +194,14 @@ static int device_open(struct nvidia_device *device)
 }
 
 /* A device that is there but cannot be used says so, with the reason. */
-static int add_unusable(unsigned index, const char *model, const char *why)
+static int add_unusable(unsigned index, const char *pci_name, const char *model, const char *why)
 {
     struct nvidia_device *device = calloc(1, sizeof(*device));
     if (!device)
         return gpu_fail(-ENOMEM, "no memory for a device");
     device->base.ops = &nvidia_ops;
     snprintf(device->base.info.name, sizeof(device->base.info.name), "nvidia%u", index);
+    snprintf(device->base.info.pci_name, sizeof(device->base.info.pci_name), "%s", pci_name);
     snprintf(device->base.info.model, sizeof(device->base.info.model), "%s", model);
     snprintf(device->base.info.why_not, sizeof(device->base.info.why_not), "%s", why);
     return gpu_device_add(&device->base);
@@ -226,7 +228,7 @@ static int start_one(unsigned index)
         snprintf(why, sizeof(why), "%s", device->rm.error[0] ? device->rm.error : "no memory");
         device_close(device);
         free(device);
-        return add_unusable(index, model, why);
+        return add_unusable(index, "", model, why);
     }
     describe(device);
     error = nvidia_module_load_builtin(device);
@@ -253,7 +255,7 @@ static int list_pci_devices(void)
         char model[64];
         snprintf(model, sizeof(model), "NVIDIA GPU %04x at %s", pci->device_id, pci->name);
         int error =
-            add_unusable(found++, model,
+            add_unusable(found++, pci->name, model,
                          "this build does not start the GPU's firmware yet; under Linux, with "
                          "NVIDIA's driver, the hosted program uses it");
         if (error)
@@ -399,6 +401,7 @@ const struct gpu_ops nvidia_ops = {
     .timeline_bytes = sizeof(struct nvidia_timeline),
     .memory_used = memory_used,
     .health = health,
+    .registers = nvidia_registers,
     .idle = idle,
     .stop = stop,
     .buffer_alloc = buffer_alloc,

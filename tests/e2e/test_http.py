@@ -348,3 +348,13 @@ def test_no_access_control(boot):
     vm = boot(conf="auth = none\n").wait_ready()
     assert vm.get("/v1/machine", token=False).json()["auth"] == "none"
     assert "auth = none" in vm.serial_text()
+
+
+def test_registers_need_a_gpu(hosted):
+    """Without one the regs app says so; with one it is in test_gpu_model.py."""
+    job = hosted.job("regs")
+    assert job["state"] == "failed" and "no GPU in this machine" in job["error"]["detail"]
+    job = hosted.job("regs", gpu="cpu0")
+    assert job["state"] == "failed" and "cpu0 has no registers" in job["error"]["detail"] and job["error"]["field"] == "gpu"
+    job = hosted.job("regs", gpu="nvidia7")
+    assert job["state"] == "failed" and "no device" in job["error"]["detail"]
