@@ -3,25 +3,6 @@
 
 #define ABSENT __attribute__((weak))
 
-ABSENT uint32_t gsp_rm_load(struct model *m, uint64_t wpr_meta_bus, uint64_t *wpr_start,
-                            uint64_t *wpr_end)
-{
-    refuse(m, "rm.c is not there");
-    return 1;
-}
-ABSENT void gsp_rm_start(struct model *m, uint64_t wpr_meta_bus, uint64_t libos_args_bus)
-{
-    refuse(m, "rm.c is not there");
-}
-ABSENT void gsp_rm_doorbell(struct model *m, uint32_t queue)
-{
-}
-ABSENT void gsp_rm_stop(struct model *m)
-{
-}
-ABSENT void gsp_rm_resumed(struct model *m)
-{
-}
 ABSENT void host_doorbell(struct model *m, uint32_t token)
 {
     refuse(m, "host.c is not there");
@@ -57,13 +38,6 @@ ABSENT enum mmu_fault mmu_translate(struct model *m, enum aperture directory_ape
 ABSENT void mmu_invalidate(struct model *m, enum aperture directory_aperture,
                            uint64_t page_directory, uint32_t flags)
 {
-}
-ABSENT void host_fault_event(struct model *m, const struct host_fault *f)
-{
-}
-ABSENT int rm_init(struct model *m)
-{
-    return 0;
 }
 ABSENT int mmu_init(struct model *m)
 {

@@ -56,7 +56,8 @@ static bool applies(const char *name, const struct chip *chip)
     if (begins(name, "fsp.") || begins(name, "fmc."))
         return has_fsp;
     if (begins(name, "fwsec.") || begins(name, "booter.") || begins(name, "sec2.") ||
-        begins(name, "vbios.") || strcmp(name, "gsp.reset") == 0 || strcmp(name, "gsp.dma") == 0)
+        begins(name, "sequencer.") || begins(name, "vbios.") || strcmp(name, "gsp.reset") == 0 ||
+        strcmp(name, "gsp.dma") == 0)
         return !has_fsp;
     return true;
 }
