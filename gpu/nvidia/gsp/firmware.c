@@ -85,7 +85,19 @@ static int elf_open(struct gsp_bytes file, bool is_64, struct elf *elf, const ch
     return 0;
 }
 
-/* The section with this name; -ENOENT, or -EINVAL when it lies outside of the file. */
+/* CRC-32 of IEEE 802.3, bit by bit: for some hundred KiB, once. */
+static uint32_t crc32(struct gsp_bytes bytes)
+{
+    uint32_t crc = UINT32_MAX;
+    for (uint64_t i = 0; i < bytes.bytes; i++) {
+        crc ^= bytes.data[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc;
+}
+
+/* The section with this name; -ENOENT, or -EINVAL when it lies outside of the file or its checksum is wrong. */
 static int elf_section(const struct elf *elf, const char *name, struct gsp_bytes *out)
 {
     for (unsigned i = 1; i < elf->section_count; i++) {
@@ -100,7 +112,9 @@ static int elf_section(const struct elf *elf, const char *name, struct gsp_bytes
         if (!has(elf->file, offset, bytes) || bytes == 0)
             return -EINVAL;
         *out = slice(elf->file, offset, bytes);
-        return 0;
+        /* NVIDIA's 32-bit files have the section's CRC in sh_info; nouveau checks it too (gh100.c). */
+        uint32_t crc = elf->is_64 ? 0 : u32(elf->file, header + 0x1c);
+        return crc != 0 && crc != crc32(*out) ? -EINVAL : 0;
     }
     return -ENOENT;
 }
@@ -165,7 +179,7 @@ static int container_open(struct gsp_bytes file, uint64_t header_bytes, struct c
 int gsp_boot_loader_parse(struct gsp_bytes file, struct gsp_boot_loader *out, const char **problem)
 {
     struct container in;
-    if (container_open(file, 84, &in, problem) < 0)
+    if (container_open(file, 56, &in, problem) < 0) /* of 76 or more, by version */
         return -EINVAL;
     *out = (struct gsp_boot_loader){
         .image = in.data,
@@ -255,15 +269,15 @@ int gsp_fmc_parse(struct gsp_bytes file, struct gsp_fmc *out, const char **probl
     if (elf_open(file, false, &elf, problem) < 0)
         return -EINVAL;
     if (elf_section(&elf, "image", &out->image) < 0)
-        return wrong(problem, "it has no section image");
+        return wrong(problem, "it has no section image, or a damaged one");
     if (elf_section(&elf, "hash", &out->hash) < 0 || out->hash.bytes != GSP_FMC_HASH_BYTES)
-        return wrong(problem, "it has no section hash of 48 bytes");
+        return wrong(problem, "it has no section hash of 48 bytes, or a damaged one");
     if (elf_section(&elf, "publickey", &out->public_key) < 0 ||
         out->public_key.bytes > GSP_FMC_KEY_BYTES_MAX)
-        return wrong(problem, "it has no section publickey of up to 384 bytes");
+        return wrong(problem, "it has no section publickey of up to 384 bytes, or a damaged one");
     if (elf_section(&elf, "signature", &out->signature) < 0 ||
         out->signature.bytes > GSP_FMC_KEY_BYTES_MAX)
-        return wrong(problem, "it has no section signature of up to 384 bytes");
+        return wrong(problem, "it has no section signature of up to 384 bytes, or a damaged one");
     return 0;
 }
 
