@@ -270,7 +270,7 @@ $(BUILD)/ingot.img: $(BUILD)/BOOTX64.EFI $(CONF) images/mkdisk $(BUILD)/gpu-file
 
 # ---- running -------------------------------------------------------------------------------------------------------
 
-.PHONY: run usb dist gdb hosted
+.PHONY: run report usb dist gdb hosted
 ifdef NEEDS_SETUP
 run usb dist gdb hosted test bench fuzz unit lint $(BUILD)/hosted/ingot: $(NEWLIB_STAMP)
 	$(Q)$(MAKE) --no-print-directory $@
@@ -281,6 +281,8 @@ usb: image  ## DEV=/dev/sdX: write the image to a USB stick, after showing the s
 	$(Q)images/usb $(BUILD)/ingot.img "$(DEV)"
 dist: packages-dist image  ## build/dist: the image compressed, with block map and checksums, for others to download
 	$(Q)images/dist $(BUILD)/ingot.img $(BUILD)/dist ingot-$(VERSION)
+report:  ## HOST=address TOKEN=...: log, devices, PCI, registers and metrics of a running appliance in one file (FILE=name)
+	$(Q)TOKEN="$(TOKEN)" images/report "$(HOST)" $(if $(FILE),"$(FILE)")
 gdb: packages-run image  ## QEMU stopped at the image's entry, gdb attached with symbols at the right address
 	$(Q)images/gdb
 hosted: $(BUILD)/hosted/ingot  ## build/hosted/ingot, the same sources as a Linux program (for GPU boxes under Linux)

@@ -2,12 +2,15 @@
 import concurrent.futures
 import http.client
 import json
+import os
 import re
 import select
 import socket
+import subprocess
 import time
 
 import pytest
+from appliance import ROOT
 from servers import disk_file, hosted, image, server  # noqa: F401  (fixtures)
 
 
@@ -358,3 +361,21 @@ def test_registers_need_a_gpu(hosted):
     assert job["state"] == "failed" and "cpu0 has no registers" in job["error"]["detail"] and job["error"]["field"] == "gpu"
     job = hosted.job("regs", gpu="nvidia7")
     assert job["state"] == "failed" and "no device" in job["error"]["detail"]
+
+
+def report(server, file, token):
+    return subprocess.run([ROOT / "images/report", f"127.0.0.1:{server.port}", file], env={**os.environ, "TOKEN": token}, timeout=60,
+                          capture_output=True, text=True)
+
+
+def test_report(server, tmp_path):
+    """One command saves everything into one file, without the token, and says so when it may not."""
+    file = tmp_path / "report.txt"
+    done = report(server, file, server.token)
+    assert done.returncode == 0 and done.stderr == "", done
+    text = file.read_text()
+    for heading in "readiness", "machine", "devices", "PCI functions", "metrics", "log":
+        assert f"\n==== {heading} ====\n" in text, heading
+    assert "cpu0" in text and "ingot_build_info" in text and "FAT32" in text and server.token not in text
+    done = report(server, tmp_path / "none.txt", "wrong")
+    assert done.returncode == 1 and "access token is not right" in done.stderr and not (tmp_path / "none.txt").exists()
