@@ -524,6 +524,8 @@ void gsp_core_halt(struct model *m)
     struct falcon *f = &m->falcons->gsp;
     f->is_riscv_active = false;
     f->is_riscv_halted = true;
+    /* LIBOS_INTERRUPT_PROCESSOR_SUSPENDED (OGKM kernel_gsp_tu102.c, kgspWaitForProcessorSuspend_TU102) */
+    f->mailbox[0] = 0x80000000;
     note(m, "GSP: the RISC-V core has halted");
 }
 
