@@ -323,6 +323,12 @@ $(BUILD)/test/libtwin.a: $(call objects,$(BUILD)/test/obj,$(TWIN_SRC))
 $(KERNEL_TESTS): $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libtwin.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm
+MODEL_KERNEL_OBJ := $(foreach isa,model_fma model_sse2,$(patsubst %.c,$(BUILD)/model/obj/%.$(isa).o,$(KERNEL_SRC)))
+# The device model's engines, with memory of the test's own. Their kernels are built as in the model: no sanitizer.
+MODEL_ENGINES := $(addprefix tests/model/,compute.c copy.c host.c inline.c kernels.c mmu.c qmd.c sm.c)
+$(BUILD)/test/test_model_engines: $(call objects,$(BUILD)/test/obj,tests/unit/test_model_engines.c $(MODEL_ENGINES) gpu/nvidia/push.c gpu/nvidia/qmd.c) $(MODEL_KERNEL_OBJ) $(BUILD)/test/libtwin.a
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm
 # What cores do at the same time, once more under the thread sanitizer, which goes with no other.
 $(BUILD)/test/%.tsan: tests/unit/%.c $(TWIN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
 	$(call say,CLANG   ,$@)
@@ -335,12 +341,19 @@ endif
 # ---- the GPU model: an NVIDIA GPU behind QEMU's vfio-user-pci device; it shares no source with the driver --------------
 
 MODEL_FLAGS := -O2 -std=gnu11 -g -D_GNU_SOURCE $(WARNINGS) -I.
-MODEL_OBJ   := $(patsubst %,$(BUILD)/model/obj/%.o,$(wildcard tests/model/*.c))
+MODEL_OBJ   := $(patsubst %,$(BUILD)/model/obj/%.o,$(wildcard tests/model/*.c)) $(MODEL_KERNEL_OBJ)
 .PHONY: model
 model: $(BUILD)/model/gpu  ## build/model/gpu, an NVIDIA GPU for QEMU to attach (its --help says how)
 $(BUILD)/model/obj/%.c.o: %.c
 	$(call say,CC      ,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(MODEL_FLAGS) -MMD -MP -c $< -o $@
+# What its shaders run: gpu/kernels with the GPU's tile sizes, with and without fused multiply and add.
+$(BUILD)/model/obj/%.model_fma.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(MODEL_FLAGS) $(KERNEL_FLAGS) $(KERNEL_FLAGS_avx2) -DKERNEL_TILES_OF_GPU -DKERNEL_ISA=model_fma -MMD -MP -c $< -o $@
+$(BUILD)/model/obj/%.model_sse2.o: %.c
+	$(call say,CC      ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(MODEL_FLAGS) $(KERNEL_FLAGS) $(KERNEL_FLAGS_sse2) -DKERNEL_TILES_OF_GPU -DKERNEL_ISA=model_sse2 -MMD -MP -c $< -o $@
 $(BUILD)/model/gpu: $(MODEL_OBJ)
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) -o $@ $(MODEL_OBJ) -lm

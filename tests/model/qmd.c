@@ -1,0 +1,335 @@
+/*
+ * tests/model/qmd.c: reads a Queue Meta Data block, which describes one grid, as the compute engine of each architecture would.
+ *
+ * Version 2.3 (Turing) and 3.0 (Ampere, Ada) are 256 bytes, 4.0 (Hopper) and 5.0 (Blackwell) 384. Every bit that is not in a
+ * field below must be zero: it is reserved, the hardware's own, or asks for what is not modelled (queues, reductions, clusters,
+ * latches, traps).
+ *
+ * Sources: open-gpu-doc classes/compute: clc5c0qmd.h (NVC5C0_QMDV02_03_*), clc6c0qmd.h (NVC6C0_QMDV03_00_*), clcbc0qmd.h
+ * (NVCBC0_QMDV04_00_*), clcec0qmd.h (NVCEC0_QMDV05_00_*); limits from the CUDA C++ Programming Guide 13.0, "Compute
+ * Capabilities"; the unit of the shared memory splits (kib / 4 + 1) from tinygrad runtime/ops_nv.py.
+ */
+#include "tests/model/engines.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum field {
+    MINOR_VERSION,
+    MAJOR_VERSION,
+    TYPE,
+    GROUP_ID,
+    SM_GLOBAL_CACHING_ENABLE,
+    API_VISIBLE_CALL_LIMIT,
+    SAMPLER_INDEX,
+    CWD_MEMBAR_TYPE,
+    SASS_VERSION,
+    INVALIDATE_CACHES, /* six bits: texture header, sampler, data, shader data, instruction, constant */
+    GRID_WIDTH,
+    GRID_HEIGHT,
+    GRID_DEPTH,
+    CTA_THREAD_DIMENSION0,
+    CTA_THREAD_DIMENSION1,
+    CTA_THREAD_DIMENSION2,
+    REGISTER_COUNT,
+    BARRIER_COUNT,
+    SHARED_MEMORY_SIZE,
+    MIN_SM_CONFIG,
+    TARGET_SM_CONFIG,
+    MAX_SM_CONFIG,
+    LOCAL_MEMORY_LOW,
+    LOCAL_MEMORY_HIGH,
+    PROGRAM_ADDRESS,
+    PREFETCH_LOWER,
+    PREFETCH_UPPER,
+    PREFETCH_SIZE,
+    DEPENDENT_POINTER,
+    DEPENDENT_ENABLE,
+    DEPENDENT_ACTION,
+    DEPENDENT_PREFETCH,
+    CONSTANT_VALID,
+    CONSTANT_INVALIDATE,
+    CONSTANT_ADDRESS,
+    CONSTANT_SIZE,
+    RELEASE_ENABLE,
+    RELEASE_STRUCTURE_SIZE,
+    RELEASE_MEMBAR_TYPE,
+    RELEASE_64_BIT,
+    RELEASE_ADDRESS,
+    RELEASE_PAYLOAD,
+    FIELD_COUNT,
+};
+
+struct place {
+    uint16_t hi, lo;
+    uint8_t count;   /* of an indexed field */
+    uint8_t shift;   /* the value is the field << shift */
+    uint16_t stride; /* bits from one to the next */
+};
+#define NONE {0}
+
+/* clang-format off */
+static const struct place fields[FIELD_COUNT][4] = {
+    /*                            2.3                       3.0                        4.0                        5.0 */
+    [MINOR_VERSION] =           {{579, 576, 1},            {579, 576, 1},             {579, 576, 1},             {467, 464, 1}},
+    [MAJOR_VERSION] =           {{583, 580, 1},            {583, 580, 1},             {583, 580, 1},             {471, 468, 1}},
+    [TYPE] =                    {NONE,                     NONE,                      {25, 23, 1},               {153, 151, 1}},
+    [GROUP_ID] =                {{133, 128, 1},            {133, 128, 1},             {21, 16, 1},               {149, 144, 1}},
+    [SM_GLOBAL_CACHING_ENABLE] = {{134, 134, 1},           {134, 134, 1},             NONE,                      NONE},
+    [API_VISIBLE_CALL_LIMIT] =  {{378, 378, 1},            {378, 378, 1},             {568, 568, 1},             {456, 456, 1}},
+    [SAMPLER_INDEX] =           {{382, 382, 1},            {382, 382, 1},             {569, 569, 1},             {457, 457, 1}},
+    [CWD_MEMBAR_TYPE] =         {{369, 368, 1},            {369, 368, 1},             {1137, 1136, 1},           {625, 624, 1}},
+    [SASS_VERSION] =            {{1023, 1016, 1},          {1663, 1656, 1},           {543, 536, 1},             {455, 448, 1}},
+    [INVALIDATE_CACHES] =       {{191, 186, 1},            {191, 186, 1},             {607, 602, 1},             {477, 472, 1}},
+    [GRID_WIDTH] =              {{415, 384, 1},            {415, 384, 1},             {1055, 1024, 1},           {1279, 1248, 1}},
+    [GRID_HEIGHT] =             {{431, 416, 1},            {431, 416, 1},             {1071, 1056, 1},           {1295, 1280, 1}},
+    [GRID_DEPTH] =              {{463, 448, 1},            {463, 448, 1},             {1103, 1088, 1},           {1327, 1312, 1}},
+    [CTA_THREAD_DIMENSION0] =   {{607, 592, 1},            {607, 592, 1},             {1167, 1152, 1},           {1103, 1088, 1}},
+    [CTA_THREAD_DIMENSION1] =   {{623, 608, 1},            {623, 608, 1},             {1183, 1168, 1},           {1119, 1104, 1}},
+    [CTA_THREAD_DIMENSION2] =   {{639, 624, 1},            {639, 624, 1},             {1199, 1184, 1},           {1127, 1120, 1}},
+    [REGISTER_COUNT] =          {{656, 648, 1},            {656, 648, 1},             {1208, 1200, 1},           {1136, 1128, 1}},
+    [BARRIER_COUNT] =           {{959, 955, 1},            {767, 763, 1},             {1215, 1211, 1},           {1141, 1137, 1}},
+    [SHARED_MEMORY_SIZE] =      {{561, 544, 1},            {561, 544, 1},             {601, 584, 1},             {1162, 1152, 1, 7}},
+    [MIN_SM_CONFIG] =           {{568, 562, 1},            {567, 562, 1},             {613, 608, 1},             {1168, 1163, 1}},
+    [TARGET_SM_CONFIG] =        {{663, 657, 1},            {662, 657, 1},             {625, 620, 1},             {1180, 1175, 1}},
+    [MAX_SM_CONFIG] =           {{575, 569, 1},            {574, 569, 1},             {619, 614, 1},             {1174, 1169, 1}},
+    [LOCAL_MEMORY_LOW] =        {{951, 928, 1},            {759, 736, 1},             {535, 512, 1},             {1199, 1184, 1, 4}},
+    [LOCAL_MEMORY_HIGH] =       {{983, 960, 1},            {1623, 1600, 1},           {567, 544, 1},             {1215, 1200, 1, 4}},
+    [PROGRAM_ADDRESS] =         {{1584, 1536, 1},          {1584, 1536, 1},           {1272, 1216, 1},           {1076, 1024, 1, 4}},
+    [PREFETCH_LOWER] =          {{287, 256, 1, 8},         {287, 256, 1, 8},          {1375, 1344, 1, 8},        {1919, 1888, 1, 8}},
+    [PREFETCH_UPPER] =          {{1000, 992, 1},           {1640, 1632, 1},           {1392, 1376, 1},           {1936, 1920, 1}},
+    [PREFETCH_SIZE] =           {{1009, 1001, 1, 8},       {1649, 1641, 1, 8},        {1401, 1393, 1, 8},        {1085, 1077, 1, 8}},
+    [DEPENDENT_POINTER] =       {{511, 480, 1, 8},         {511, 480, 1, 8},          {479, 448, 2, 8, 32},      {415, 384, 2, 8, 32}},
+    [DEPENDENT_ENABLE] =        {{141, 141, 1},            {512, 512, 1},             {368, 368, 2, 0, 5},       {336, 336, 2, 0, 8}},
+    [DEPENDENT_ACTION] =        {NONE,                     {515, 513, 1},             {371, 369, 2, 0, 5},       {339, 337, 2, 0, 8}},
+    [DEPENDENT_PREFETCH] =      {NONE,                     {516, 516, 1},             {372, 372, 2, 0, 5},       {340, 340, 2, 0, 8}},
+    [CONSTANT_VALID] =          {{640, 640, 8, 0, 1},      {640, 640, 8, 0, 1},       {416, 416, 8, 0, 4},       {1856, 1856, 8, 0, 4}},
+    [CONSTANT_INVALIDATE] =     {{1074, 1074, 8, 0, 64},   {1074, 1074, 8, 0, 64},    {419, 419, 8, 0, 4},       {1859, 1859, 8, 0, 4}},
+    [CONSTANT_ADDRESS] =        {{1072, 1024, 8, 0, 64},   {1072, 1024, 8, 0, 64},    {1586, 1536, 8, 6, 64},    {1394, 1344, 8, 6, 64}},
+    [CONSTANT_SIZE] =           {{1087, 1075, 8, 4, 64},   {1087, 1075, 8, 4, 64},    {1599, 1587, 8, 4, 64},    {1407, 1395, 8, 4, 64}},
+    [RELEASE_ENABLE] =          {{138, 138, 2, 0, 1},      {823, 823, 2, 0, 128},     {320, 320, 3, 0, 16},      {288, 288, 3, 0, 16}},
+    [RELEASE_STRUCTURE_SIZE] =  {{799, 799, 2, 0, 96},     {831, 830, 2, 0, 128},     {322, 321, 3, 0, 16},      {290, 289, 3, 0, 16}},
+    [RELEASE_MEMBAR_TYPE] =     {{366, 366, 1},            {819, 819, 2, 0, 128},     {323, 323, 3, 0, 16},      {291, 291, 3, 0, 16}},
+    [RELEASE_64_BIT] =          {NONE,                     {829, 829, 2, 0, 128},     {332, 332, 3, 0, 16},      {300, 300, 3, 0, 16}},
+    [RELEASE_ADDRESS] =         {{775, 736, 2, 0, 96},     {807, 768, 2, 0, 128},     {696, 640, 3, 0, 128},     {536, 480, 3}},
+    [RELEASE_PAYLOAD] =         {{831, 800, 2, 0, 96},     {895, 832, 2, 0, 128},     {767, 704, 3, 0, 128},     {607, 544, 3}},
+};
+/* clang-format on */
+
+/* In version 5 the three releases are not evenly spaced. */
+static const uint16_t release_offset_v5[3] = {0, 768 - 480, 896 - 480};
+
+/* Splits of an SM's memory, and the most one block may have, with the 1 KiB that the system takes (none on Turing). */
+static const struct limits {
+    unsigned sm;
+    uint16_t splits[11];
+    uint32_t shared_bytes;
+} all_limits[] = {
+    {75, {32, 64}, 64 * 1024},
+    {80, {1, 8, 16, 32, 64, 100, 132, 164}, 164 * 1024},
+    {86, {1, 8, 16, 32, 64, 100}, 100 * 1024},
+    {89, {1, 8, 16, 32, 64, 100}, 100 * 1024},
+    {90, {1, 8, 16, 32, 64, 100, 132, 164, 196, 228}, 228 * 1024},
+    {100, {1, 8, 16, 32, 64, 100, 132, 164, 196, 228}, 228 * 1024},
+    {120, {1, 8, 16, 32, 64, 100}, 100 * 1024},
+};
+
+static unsigned version_of(const struct chip *chip)
+{
+    return chip->family == TURING ? 2 : chip->family <= ADA ? 3 : chip->family == HOPPER ? 4 : 5;
+}
+
+unsigned qmd_words(const struct chip *chip)
+{
+    return version_of(chip) >= 4 ? 96 : 64;
+}
+
+static bool place_of(unsigned version, enum field field, unsigned index, struct place *out)
+{
+    *out = fields[field][version - 2];
+    if (index >= out->count)
+        return false;
+    uint16_t offset = (uint16_t)(index * out->stride);
+    if (version == 5 && (field == RELEASE_ADDRESS || field == RELEASE_PAYLOAD))
+        offset = release_offset_v5[index];
+    out->hi = (uint16_t)(out->hi + offset);
+    out->lo = (uint16_t)(out->lo + offset);
+    return true;
+}
+
+static uint64_t get(unsigned version, const uint32_t *words, enum field field, unsigned index)
+{
+    struct place place;
+    if (!place_of(version, field, index, &place))
+        return 0;
+    uint64_t value = 0;
+    for (unsigned bit = place.hi + 1u; bit-- > place.lo;)
+        value = value << 1 | (words[bit / 32] >> bit % 32 & 1);
+    return value << place.shift;
+}
+
+/* A bit that is set although no field has it; -1: none. */
+static int stray_bit(unsigned version, const uint32_t *words, unsigned count)
+{
+    uint32_t known[QMD_WORDS_MAX] = {0};
+    for (unsigned field = 0; field < FIELD_COUNT; field++) {
+        struct place place;
+        for (unsigned i = 0; place_of(version, (enum field)field, i, &place); i++)
+            for (unsigned bit = place.lo; bit <= place.hi; bit++)
+                known[bit / 32] |= 1u << bit % 32;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (words[i] & ~known[i])
+            return (int)(i * 32) + __builtin_ctz(words[i] & ~known[i]);
+    return -1;
+}
+
+/* ---- checks ---------------------------------------------------------------------------------------------------- */
+
+static const char *check_split(const struct limits *limits, uint32_t kib)
+{
+    for (unsigned i = 0; i < 11 && limits->splits[i] != 0; i++)
+        if ((limits->splits[i] == 1 ? 0u : limits->splits[i]) == kib)
+            return NULL;
+    return "a split of the SM's memory that the architecture has not";
+}
+
+static const char *check_shape(const struct chip *chip, const struct grid *g)
+{
+    const struct limits *limits = NULL;
+    for (unsigned i = 0; i < sizeof(all_limits) / sizeof(all_limits[0]); i++)
+        if (all_limits[i].sm == chip->sm)
+            limits = &all_limits[i];
+    if (!limits)
+        return "an architecture whose limits are not known here";
+    if (g->size[0] == 0 || g->size[1] == 0 || g->size[2] == 0 || g->size[0] > INT32_MAX)
+        return "an impossible grid";
+    uint64_t threads = (uint64_t)g->block[0] * g->block[1] * g->block[2];
+    if (threads == 0 || threads > 1024 || g->block[2] > 64)
+        return "an impossible block";
+    if (g->registers == 0 || g->registers > 255)
+        return "an impossible number of registers";
+    uint64_t warps = (threads + 31) / 32, per_warp = (g->registers * 32 + 255) / 256 * 256;
+    if (warps * per_warp > 65536)
+        return "a block that needs more registers than an SM has";
+    if (g->barriers > 16)
+        return "more barriers than an SM has";
+    if (g->shared_bytes % 128 || g->shared_bytes > limits->shared_bytes)
+        return "an impossible amount of shared memory";
+    for (unsigned i = 0; i < 3; i++)
+        if (check_split(limits, g->shared_config_kib[i]))
+            return check_split(limits, g->shared_config_kib[i]);
+    if (g->shared_bytes > g->shared_config_kib[0] * 1024)
+        return "a least split in which one block does not fit";
+    if (g->shared_config_kib[0] > g->shared_config_kib[1] ||
+        g->shared_config_kib[1] > g->shared_config_kib[2])
+        return "splits that are not in order";
+    if (g->sass_version != chip->sm / 10 * 16 + chip->sm % 10)
+        return "a SASS version that is not the chip's";
+    return NULL;
+}
+
+static const char *check_addresses(const struct chip *chip, const struct grid *g)
+{
+    unsigned va_bits = chip->mmu_version >= 3 ? 57 : 49;
+    if (g->program % 128 || g->program >> va_bits)
+        return "a program address that is not aligned to 128 bytes or has too many bits";
+    if (g->prefetch_bytes != 0 && g->prefetch != (g->program & ~UINT64_C(255)))
+        return "a prefetch of other code than the program";
+    if (!g->bank[0].is_valid)
+        return "no constant bank 0, where the arguments are";
+    for (unsigned i = 0; i < 8; i++)
+        if (g->bank[i].is_valid &&
+            (g->bank[i].address % 64 || g->bank[i].bytes == 0 || g->bank[i].bytes > 65536))
+            return "a constant bank of an impossible address or size";
+    return NULL;
+}
+
+static const char *read_releases(unsigned version, const uint32_t *words, struct grid *g)
+{
+    for (unsigned i = 0; i < fields[RELEASE_ENABLE][version - 2].count; i++) {
+        if (!get(version, words, RELEASE_ENABLE, i))
+            continue;
+        struct grid_release *r = &g->release[g->release_count++];
+        uint64_t size = get(version, words, RELEASE_STRUCTURE_SIZE, i);
+        *r = (struct grid_release){.address = get(version, words, RELEASE_ADDRESS, i),
+                                   .payload = get(version, words, RELEASE_PAYLOAD, i),
+                                   .is_64_bit = get(version, words, RELEASE_64_BIT, i),
+                                   .has_timestamp = size == 0};
+        /* FOUR_WORDS 0 (with a time stamp), ONE_WORD 1, TWO_WORDS 2 */
+        if (size == 3 || (size == 1 && r->is_64_bit) || (size == 2 && !r->is_64_bit))
+            return "a release whose structure does not hold its payload";
+        if (!r->is_64_bit && r->payload >> 32)
+            return "a release of 32 bits with a larger payload";
+        if (r->address % (size == 0 ? 16 : size == 2 ? 8 : 4))
+            return "a release to an address that is not aligned to its size";
+    }
+    return NULL;
+}
+
+static const char *read_dependents(unsigned version, const uint32_t *words, struct grid *g)
+{
+    for (unsigned i = 0; i < fields[DEPENDENT_ENABLE][version - 2].count; i++) {
+        if (!get(version, words, DEPENDENT_ENABLE, i))
+            continue;
+        if (version > 2 && get(version, words, DEPENDENT_ACTION, i) != 1) /* QMD_SCHEDULE */
+            return "an action with the next QMD that is not modelled";
+        if (version == 2)
+            return "a chain of grids, which this version can only do with queues";
+        g->dependent[g->dependent_count++] = get(version, words, DEPENDENT_POINTER, i);
+    }
+    return NULL;
+}
+
+const char *qmd_decode(const struct chip *chip, const uint32_t *words, struct grid *g,
+                       char *problem, size_t bytes)
+{
+    unsigned v = version_of(chip);
+    uint64_t qmd_address = g->qmd_address;
+    *g = (struct grid){.qmd_address = qmd_address};
+    uint64_t major = get(v, words, MAJOR_VERSION, 0), minor = get(v, words, MINOR_VERSION, 0);
+    if (major != v || minor != (v == 2 ? 3 : 0)) {
+        snprintf(problem, bytes, "version %u.%u, the chip wants %u.%u", (unsigned)major,
+                 (unsigned)minor, v, v == 2 ? 3 : 0);
+        return problem;
+    }
+    int stray = stray_bit(v, words, qmd_words(chip));
+    if (stray >= 0) {
+        snprintf(problem, bytes, "bit %d is set, which is reserved or not modelled", stray);
+        return problem;
+    }
+    if (v >= 4 && get(v, words, TYPE, 0) != 2) /* QMD_TYPE_GRID_CTA */
+        return "a type other than GRID_CTA";
+    if (get(v, words, CWD_MEMBAR_TYPE, 0) == 2)
+        return "a memory barrier of a kind that there is not";
+    for (unsigned i = 0; i < 3; i++) {
+        g->size[i] = (uint32_t)get(v, words, (enum field)(GRID_WIDTH + i), 0);
+        g->block[i] = (uint32_t)get(v, words, (enum field)(CTA_THREAD_DIMENSION0 + i), 0);
+        uint64_t split = get(v, words, (enum field)(MIN_SM_CONFIG + i), 0);
+        if (split == 0)
+            return "no split of the SM's memory";
+        g->shared_config_kib[i] = (uint32_t)(split - 1) * 4;
+    }
+    g->registers = (uint32_t)get(v, words, REGISTER_COUNT, 0);
+    g->barriers = (uint32_t)get(v, words, BARRIER_COUNT, 0);
+    g->shared_bytes = (uint32_t)get(v, words, SHARED_MEMORY_SIZE, 0);
+    g->local_bytes =
+        (uint32_t)(get(v, words, LOCAL_MEMORY_LOW, 0) + get(v, words, LOCAL_MEMORY_HIGH, 0));
+    g->sass_version = (uint32_t)get(v, words, SASS_VERSION, 0);
+    g->program = get(v, words, PROGRAM_ADDRESS, 0);
+    g->prefetch = get(v, words, PREFETCH_LOWER, 0) | get(v, words, PREFETCH_UPPER, 0) << 40;
+    g->prefetch_bytes = (uint32_t)get(v, words, PREFETCH_SIZE, 0);
+    g->invalidates_instructions = get(v, words, INVALIDATE_CACHES, 0) >> 4 & 1;
+    for (unsigned i = 0; i < 8; i++)
+        g->bank[i] = (struct grid_bank){.is_valid = get(v, words, CONSTANT_VALID, i),
+                                        .address = get(v, words, CONSTANT_ADDRESS, i),
+                                        .bytes = (uint32_t)get(v, words, CONSTANT_SIZE, i)};
+    const char *text = check_shape(chip, g);
+    if (!text)
+        text = check_addresses(chip, g);
+    if (!text)
+        text = read_releases(v, words, g);
+    if (!text)
+        text = read_dependents(v, words, g);
+    return text;
+}
