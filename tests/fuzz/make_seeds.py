@@ -115,6 +115,20 @@ def main():
                        "long": '{"app":"load","args":{"' + "\u20ac" * 30 + '":1}}'}.items():
         write("job_args", name, text.encode())
 
+    def record(function, payload, length=None):
+        return struct.pack("<BIHB", 1, function, len(payload) if length is None else length, len(payload)) + payload
+
+    def sequencer(*words):
+        return record(0x1002, struct.pack("<2I32x", 64, len(words)) + struct.pack(f"<{len(words)}I", *words))
+
+    call = struct.pack("<BHB", 4, 24, 76)
+    write("gsp_queue", "reply", record(76, bytes(24)) + call)
+    write("gsp_queue", "large", record(76, bytes(100), 65456) + record(71, bytes(100), 9000) + struct.pack("<BHB", 4, 65000, 76))
+    write("gsp_queue", "events", record(0x1006, struct.pack("<3I", 31, 0, 5) + b"a line".ljust(200, b"\0"), 272) + record(0x1004, bytes(48))
+          + record(0x101C, b"\1") + record(0x1020, bytes(170)) + record(0x1003, bytes(40)) + b"\3" + record(0x1001, bytes(4)) + b"\6")
+    write("gsp_queue", "sequencer", sequencer(0, 16, 7, 1, 16, 0xFF, 9, 2, 16, 0xFF, 9, 1000, 1, 3, 50, 4, 16, 7, 5, 6, 7, 8) + b"\3")
+    write("gsp_queue", "poke", b"\0" + struct.pack("<IB", 4096 + 40, 4) + struct.pack("<I", 17) + b"\2" + struct.pack("<I", 3) + b"\3" + b"\7")
+
 
 if __name__ == "__main__":
     main()

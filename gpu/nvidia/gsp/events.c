@@ -178,9 +178,8 @@ static void on_event(void *arg, uint32_t event, const void *payload, size_t byte
         rc_triggered(events, payload, bytes);
         return;
     case NV_VGPU_MSG_EVENT_MMU_FAULT_QUEUED:
-        events->mmu_faults++;
-        log_error("%s: the GSP has queued an MMU fault that no channel error goes with",
-                  events->hw->name);
+        events->mmu_faults++; /* what it was comes with the channel's error */
+        log_debug("%s: the GSP has seen an MMU fault", events->hw->name);
         return;
     case NV_VGPU_MSG_EVENT_GSP_LOCKDOWN_NOTICE:
         if (bytes >= sizeof(struct rpc_lockdown_notice))

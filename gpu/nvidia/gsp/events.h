@@ -4,7 +4,7 @@
  *   GSP_RUN_CPU_SEQUENCER  during start: register accesses and core restarts that only the CPU may do (Turing .. Ada)
  *   OS_ERROR_LOG           a line for the log, with the error's "Xid" number
  *   RC_TRIGGERED           a channel was taken down (robust channel error): passed on to on_channel_error
- *   MMU_FAULT_QUEUED       a replayable fault; nobody here asks for those, so it is an error too
+ *   MMU_FAULT_QUEUED       comes with a fault, before the two above; counted
  *   GSP_LOCKDOWN_NOTICE    the GSP's registers are (not) accessible
  *   UCODE_LIBOS_PRINT, POST_EVENT, GSP_POST_NOCAT_RECORD and the rest are logged at debug level and counted
  *
