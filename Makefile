@@ -329,6 +329,13 @@ MODEL_ENGINES := $(addprefix tests/model/,compute.c copy.c host.c inline.c kerne
 $(BUILD)/test/test_model_engines: $(call objects,$(BUILD)/test/obj,tests/unit/test_model_engines.c $(MODEL_ENGINES) gpu/nvidia/push.c gpu/nvidia/qmd.c) $(MODEL_KERNEL_OBJ) $(BUILD)/test/libtwin.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm
+# The device model's GSP-RM, against a guest that the test is.
+MODEL_RM_SRC := $(addprefix tests/model/,chip.c wpr.c rm.c rpc.c info.c objects.c channels.c controls.c events.c)
+$(BUILD)/test/libmodel.a: $(call objects,$(BUILD)/test/obj,$(MODEL_RM_SRC))
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(BUILD)/test/test_model_rm: $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libmodel.a
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka
 # What cores do at the same time, once more under the thread sanitizer, which goes with no other.
 $(BUILD)/test/%.tsan: tests/unit/%.c $(TWIN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
 	$(call say,CLANG   ,$@)
