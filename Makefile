@@ -325,7 +325,7 @@ $(KERNEL_TESTS): $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/te
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm
 MODEL_KERNEL_OBJ := $(foreach isa,model_fma model_sse2,$(patsubst %.c,$(BUILD)/model/obj/%.$(isa).o,$(KERNEL_SRC)))
 # The device model's engines, with memory of the test's own. Their kernels are built as in the model: no sanitizer.
-MODEL_ENGINES := $(addprefix tests/model/,compute.c copy.c host.c inline.c kernels.c mmu.c qmd.c sm.c)
+MODEL_ENGINES := $(addprefix tests/model/,compute.c copy.c host.c inline.c kernels.c mmu.c pbdma.c qmd.c sm.c)
 $(BUILD)/test/test_model_engines: $(call objects,$(BUILD)/test/obj,tests/unit/test_model_engines.c $(MODEL_ENGINES) gpu/nvidia/push.c gpu/nvidia/qmd.c) $(MODEL_KERNEL_OBJ) $(BUILD)/test/libtwin.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka -lm

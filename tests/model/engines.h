@@ -1,5 +1,5 @@
 /*
- * tests/model/engines.h: what the parts behind a channel share: mmu.c, host.c, copy.c, compute.c, inline.c, qmd.c, sm.c, kernels.c.
+ * tests/model/engines.h: what the parts behind a channel share: mmu.c, host.c, pbdma.c, copy.c, compute.c, inline.c, qmd.c, sm.c, kernels.c.
  *
  * A method runs through them like this: host.c fetches GPFIFO entries and push buffers through the page tables and decodes
  * methods; those of an engine's object go to copy.c or compute.c, which queue work; the work runs later, in slices, so a
@@ -48,8 +48,6 @@ bool gpu_read(struct model *m, enum tlb tlb, const struct space *space, uint64_t
               struct violation *why);
 bool gpu_write(struct model *m, enum tlb tlb, const struct space *space, uint64_t gva, const void *data, uint64_t bytes,
                struct violation *why);
-/* NV_PFAULT_FAULT_TYPE_..., what the fault buffer and RM's events call it. */
-uint32_t mmu_fault_type(enum mmu_fault fault);
 const char *mmu_fault_name(enum mmu_fault fault);
 
 /* ---- what engines do with a method or a step ------------------------------------------------------------------- */
@@ -157,8 +155,6 @@ struct channel {
     unsigned class_count;
     uint32_t bound[8]; /* subchannels */
     unsigned last_engine; /* engine that methods went to last: 0 none, 1 graphics, 2 copy */
-    uint64_t blocked_since_ns;
-    uint64_t ready_ns;
     struct copy_state copy;
     struct compute_state compute;
 };
@@ -173,6 +169,11 @@ enum outcome compute_step(struct model *m, struct channel *c);
 bool compute_is_idle(const struct channel *c);
 void compute_drop(struct model *m, struct channel *c); /* the channel dies: so does what it runs */
 enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, uint32_t data);
+
+/* One entry, fetch or word of its push buffer. BUSY: nothing can be done now. (pbdma.c) */
+enum outcome pbdma_step(struct model *m, struct channel *c);
+enum outcome pbdma_fault(struct model *m, struct channel *c, const char *interrupt, const char *what, uint64_t value);
+bool engines_are_idle(const struct channel *c);
 
 /* The group of the channel dies; the guest is told why. Always returns FAULT. */
 enum outcome engine_fault(struct model *m, struct channel *c, uint32_t reason, const char *client, const char *fmt, ...)

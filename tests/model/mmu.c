@@ -9,7 +9,7 @@
  *
  * A translation stays in the TLB until it is invalidated or displaced. Nothing is remembered of what did not translate.
  *
- * Sources: open-gpu-doc manuals/turing/tu104/dev_mmu.ref.txt (NV_MMU_VER2_*), dev_fault.ref.txt; OGKM
+ * Sources: open-gpu-doc manuals/turing/tu104/dev_mmu.ref.txt (NV_MMU_VER2_*); OGKM
  * src/common/inc/swref/published/hopper/gh100/dev_mmu.h (NV_MMU_VER3_*), turing/tu102/dev_mmu.h (kinds);
  * kernel-open/nvidia-uvm/uvm_pascal_mmu.c and uvm_hopper_mmu.c for which bits of an address each level uses.
  */
@@ -57,28 +57,6 @@ int mmu_init(struct model *m)
 {
     m->mmu = calloc(1, sizeof(*m->mmu));
     return m->mmu ? 0 : -1;
-}
-
-uint32_t mmu_fault_type(enum mmu_fault fault)
-{
-    switch (fault) { /* dev_fault.ref.txt, NV_PFAULT_FAULT_TYPE_* */
-    case MMU_OK:
-    case MMU_FAULT_PDE:
-        return 0x0;
-    case MMU_FAULT_PDE_SIZE:
-        return 0x1;
-    case MMU_FAULT_PTE:
-        return 0x2;
-    case MMU_FAULT_VA_LIMIT:
-        return 0x3;
-    case MMU_FAULT_RO_VIOLATION:
-        return 0x6;
-    case MMU_FAULT_APERTURE:
-        return 0xa;
-    case MMU_FAULT_KIND:
-        return 0xc;
-    }
-    return 0x0;
 }
 
 const char *mmu_fault_name(enum mmu_fault fault)

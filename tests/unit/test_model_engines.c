@@ -373,7 +373,7 @@ static void submit(void)
     uint32_t put = gp_put % ENTRIES;
     memcpy(model.vram + USERD + 0x8c, &put, 4);
     push.count = 0;
-    host_doorbell(&model, TOKEN);
+    host_doorbell(&model, TOKEN | (model.chip->sm >= 120 ? 1u << 30 : 0));
 }
 
 static void word(uint32_t value)
