@@ -65,7 +65,10 @@ class Reply:
 
 
 class Appliance:
-    """Boots at construction. Use as a context manager, or call stop(). gpu: a chip to model, or a GpuModel that runs; it ends with the machine."""
+    """Boots at construction. Use as a context manager, or call stop(). 
+
+    gpu: a chip to model, a GpuModel that runs, or a list of such; models end with the machine.
+    """
 
     def __init__(self, folder, conf="", image=None, disks=(), smp=2, mem=1024, nic="virtio", cpu="max", machine="q35", extra=(),
                  token=None, vars_file=None, serial=True, wrapper=(), qemu=None, firmware=None, gpu=None):
@@ -88,9 +91,10 @@ class Appliance:
             command += ["--disk", str(path)] + (["--disk-options", options] if options else [])
         if qemu:
             command += ["--qemu", str(qemu)]
-        self.gpu = GpuModel(self.folder, gpu) if isinstance(gpu, str) else gpu
-        if self.gpu:
-            command += ["--gpu", self.gpu.socket]
+        gpus = gpu if isinstance(gpu, (list, tuple)) else [gpu] if gpu else []
+        self.gpus = [GpuModel(self.folder / f"gpu{i}", model) if isinstance(model, str) else model for i, model in enumerate(gpus)]
+        for model in self.gpus:
+            command += ["--gpu", model.socket]
         if firmware:
             command += ["--firmware", firmware]
         if vars_file:
@@ -117,8 +121,8 @@ class Appliance:
             self.qmp_socket.close()
         self.log.close()
         pathlib.Path(self.qmp_path).unlink(missing_ok=True)
-        if self.gpu:
-            self.gpu.stop()
+        objections = [model.verdict() for model in self.gpus]
+        assert not any(objections), "\n".join(filter(None, objections))
 
     # ---- consoles ----
 

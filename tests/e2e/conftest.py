@@ -61,8 +61,8 @@ def show_serial_on_failure(request):
         for value in request.node.funcargs.values():
             if isinstance(value, appliance.Appliance):
                 print("serial console, last lines:\n" + value.serial_text()[-3000:])
-                if value.gpu:
-                    print("GPU model:\n" + value.gpu.text()[-3000:])
+                for model in value.gpus:
+                    print(f"GPU model {model.chip}:\n" + model.text()[-3000:])
 
 
 @pytest.hookimpl(hookwrapper=True)

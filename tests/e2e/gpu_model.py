@@ -3,7 +3,7 @@
     vm = Appliance(folder, gpu=GpuModel(folder, "ga102", faults=["frts=hang"]))
 
 The model is the judge as well as the device: what no real GPU would accept it refuses, says why on stderr, and ends with a status other
-than 0. An appliance that stops therefore checks its model, unless the test said that refusals are expected.
+than 0. An appliance that stops therefore checks its models, unless the test said that refusals are expected.
 """
 import pathlib
 import signal
@@ -13,11 +13,18 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "build/model/gpu"
+FIRMWARE = ROOT / "build/deps/firmware"
+STATUS = {1: "QEMU broke the protocol", 2: "it could not start", 3: "it refused something that a real GPU would not accept"}
 CHIPS = ["ga102", "ad102", "tu102", "gh100", "gb202"]
 
 
+def sm(chip):
+    """The architecture of a chip: "sm_86"."""
+    return subprocess.run([str(ROOT / "images/gpufiles"), "--list", "sm", chip], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
 class GpuModel:
-    """Runs from construction to stop(). options: more of the model's own, as words."""
+    """Runs from construction to verdict(). options: more of the model's own, as words."""
 
     def __init__(self, folder, chip, faults=(), options=(), expect_refusals=False):
         self.folder = pathlib.Path(folder)
@@ -26,7 +33,8 @@ class GpuModel:
         # Unix socket paths are short: not below pytest's long folders.
         self.socket = tempfile.mktemp(prefix="ingot-gpu-")
         self.trace_path, self.log_path = self.folder / "gpu.trace", self.folder / "gpu.log"
-        command = [str(PROGRAM), "--socket", self.socket, "--chip", chip, "--trace", str(self.trace_path), *map(str, options)]
+        command = [str(PROGRAM), "--socket", self.socket, "--chip", chip, "--trace", str(self.trace_path), "--firmware", str(FIRMWARE),
+                   "--cubins", str(ROOT / f"build/kernels/{sm(chip)}.cubin"), *map(str, options)]
         for fault in faults:
             command += ["--fault", fault]
         self.log = open(self.log_path, "wb")
@@ -52,23 +60,28 @@ class GpuModel:
         self.log.close()
         pathlib.Path(self.socket).unlink(missing_ok=True)
 
-    def stop(self):
-        """End it and look at its verdict."""
+    def verdict(self):
+        """End it; what it has to object, or None."""
         if self.log.closed:
-            return
+            return None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"the model did not end when asked to:\n{self.text()[-3000:]}")
+            return f"the model of {self.chip} did not end when asked to:\n{self.text()[-3000:]}"
         self.kill()
-        if not self.expect_refusals:
-            assert status == 0, f"the model ended with status {status}: it refused something, or broke:\n{self.text()[-3000:]}"
+        if self.expect_refusals or status == 0:
+            return None
+        return f"the model of {self.chip} ended with status {status} ({STATUS.get(status, 'it broke')}):\n{self.text()[-3000:]}"
 
 
-def list_faults():
-    """Names of the faults that the model can play, with what they do: [(name, description)]."""
-    text = subprocess.run([str(PROGRAM), "--list-faults"], check=True, capture_output=True, text=True, timeout=20).stdout
-    return [tuple((line.split(None, 1) + [""])[:2]) for line in text.splitlines() if line.strip()]
+def list_faults(chip):
+    """The faults that the model can play on this chip, in the order of a boot: "name=mode" -> what happens."""
+    text = subprocess.run([str(PROGRAM), "--chip", chip, "--list-faults"], check=True, capture_output=True, text=True, timeout=20).stdout
+    faults = {}
+    for line in text.splitlines():
+        name, mode, what = line.split(None, 2)
+        faults[f"{name}={mode}"] = what
+    return faults

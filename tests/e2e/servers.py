@@ -20,7 +20,7 @@ class Hosted(Appliance):
         self.folder = pathlib.Path(folder)
         self.token = token or secrets.token_hex(16)
         self.serial_path = self.folder / "hosted.log"
-        self.qmp_socket = self.gpu = None
+        self.qmp_socket, self.gpus = None, []
         command = [str(BUILD / "hosted/ingot"), "--cores", "2"]
         for disk in disks:
             command += ["--disk", str(disk)]

@@ -58,9 +58,12 @@ static int map_registers(struct hw *hw)
 static int identify(struct hw *hw)
 {
     hw->boot_0 = hw_read32(hw, NV_PMC_BOOT_0);
-    if (hw->boot_0 == UINT32_MAX || hw->boot_0 == 0)
-        return hw_fail(hw, -ENODEV, "BOOT_0 reads %#x: the GPU does not answer", hw->boot_0);
     hw->boot_42 = hw_read32(hw, NV_PMC_BOOT_42);
+    /* Chips to come have nothing in BOOT_0 (nova-core, gpu.rs). */
+    if (hw->boot_0 == UINT32_MAX || hw->boot_42 == UINT32_MAX ||
+        (hw->boot_0 == 0 && hw->boot_42 == 0))
+        return hw_fail(hw, -ENODEV, "BOOT_0 reads %#x, BOOT_42 %#x: the GPU does not answer",
+                       hw->boot_0, hw->boot_42);
     uint16_t chip_id = (uint16_t)field_get(NV_PMC_BOOT_42_CHIP_ID, hw->boot_42);
     hw->chip = hw_chip_find(chip_id);
     if (hw->chip == NULL)

@@ -26,10 +26,11 @@ int gsp_info_send_system(struct rpc *rpc, struct hw *hw)
 {
     const struct pci_device *pci = hw->pci;
     bool is_hopper_or_later = hw->chip->boot == HW_BOOT_FSP;
+    unsigned framebuffer = pci->bar[0].is_64 ? 2 : 1; /* where BAR0 takes two: no display */
     struct rpc_system_info info = {
         .bar0_bus = pci->bar[0].pa,
-        .bar1_bus = pci->bar[1].pa,
-        .bar3_bus = pci->bar[3].pa,
+        .bar1_bus = pci->bar[framebuffer].pa,
+        .bar3_bus = pci->bar[framebuffer + 2].pa,
         .domain_bus_device =
             (uint64_t)pci->segment << 32 | (uint64_t)pci->bus << 8 | (uint64_t)pci->device,
         .max_user_va = MAX_USER_VA,
