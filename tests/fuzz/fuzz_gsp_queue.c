@@ -107,7 +107,7 @@ static void call(void)
     check(reply[bytes] == 0xa5 && got <= bytes);
     /* The deadline, the wait for room, and what a sequencer in between may take. */
     check(error != -ETIMEDOUT || time_ns() - start_ns < 4000 * NS_PER_S);
-    check(error != -EPROTO || rpc.broken);
+    check(error != -EPROTO || rpc.broken || rpc.event_error != 0);
 }
 
 static void write_later(void *arg)
