@@ -1,6 +1,6 @@
 /*
- * tests/model/events.c: what GSP-RM does when a channel dies: it writes the error notifiers of the channel's group, sends the
- * line for the log ("Xid"), and an RC_TRIGGERED event for each channel.
+ * tests/model/events.c: what GSP-RM does when a channel dies: it writes the error notifiers of the channel's
+ * group, sends the line for the log ("Xid"), and an RC_TRIGGERED event.
  *
  * Sources (OGKM 570.144): kernel_gsp.c (_kgspRpcRCTriggered, _kgspRpcOsErrorLog, _kgspRpcMMUFaultQueued),
  * g_rpc-structures.h, nvtypes.h (NvNotification), nverror.h (numbers), dev_fault.h (MMU fault and access types).
@@ -75,7 +75,7 @@ static void rc_send(struct model *m, const struct object *channel, const struct 
     PUT32(rc, 0, channel->channel.engine_type);
     PUT32(rc, 4, channel->channel.id);
     PUT32(rc, 16, f->reason); /* gfid and exceptLevel stay 0 */
-    PUT32(rc, 20, 2);         /* scope: the channel group */
+    PUT32(rc, 20, 1);         /* RC_NOTIFIER_SCOPE_TSG: the CPU tells all channels of the group */
     if (f->is_mmu) {
         PUT32(rc, 28, f->gva);
         PUT32(rc, 32, f->gva >> 32);
@@ -116,6 +116,6 @@ void host_fault_event(struct model *m, const struct host_fault *f)
             continue;
         o->channel.is_dead = true;
         notifier_write(m, o, f->reason);
-        rc_send(m, o, f);
     }
+    rc_send(m, channel, f);
 }
