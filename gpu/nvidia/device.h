@@ -30,6 +30,8 @@ struct nvidia_chip {
 };
 /* The chip whose compute class is among the classes that the device has; NULL when we know none of them. */
 const struct nvidia_chip *nvidia_chip_find(const uint32_t *classes, unsigned count);
+/* engines.c: info->engines from NV2080_ENGINE_TYPE_ numbers; those without a name of ours are left out */
+void nvidia_engines_name(struct gpu_device_info *info, const uint32_t *types, uint32_t count);
 
 /* ---- memory (memory.c) ----------------------------------------------------------------------------------------- */
 

@@ -135,6 +135,8 @@ static int find_copy_engines(struct nvidia_device *device)
                        sizeof(caps));
     if (error)
         return error;
+    nvidia_engines_name(&device->base.info, engines.engines,
+                        (uint32_t)min_u64(engines.count, ARRAY_COUNT(engines.engines)));
     for (uint32_t i = 0; i < engines.count && i < ARRAY_COUNT(engines.engines); i++) {
         uint32_t type = engines.engines[i], index;
         if (type >= NV2080_ENGINE_TYPE_COPY0 && type <= NV2080_ENGINE_TYPE_COPY9)
