@@ -12,7 +12,8 @@
 #if defined(__NVPTX__)
 #define GEOMETRY      SGEMM_GPU
 #define VECTOR_FLOATS 4
-#elif defined(KERNEL_TILES_OF_GPU) /* the device model of the tests: launches are laid out for a GPU */
+#elif defined( \
+    KERNEL_TILES_OF_GPU) /* the device model of the tests: launches are laid out for a GPU */
 #define GEOMETRY SGEMM_GPU
 #if defined(__AVX2__)
 #define VECTOR_FLOATS 8

@@ -1,5 +1,6 @@
 /*
- * tests/model/engines.h: what the parts behind a channel share: mmu.c, host.c, pbdma.c, copy.c, compute.c, inline.c, qmd.c, sm.c, kernels.c.
+ * tests/model/engines.h: what the parts behind a channel share: mmu.c, host.c, pbdma.c, copy.c, compute.c, inline.c, qmd.c,
+ * sm.c, kernels.c.
  *
  * A method runs through them like this: host.c fetches GPFIFO entries and push buffers through the page tables and decodes
  * methods; those of an engine's object go to copy.c or compute.c, which queue work; the work runs later, in slices, so a
