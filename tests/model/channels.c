@@ -2,13 +2,14 @@
  * tests/model/channels.c: GSP-RM's channel groups, context shares, channels and engine objects, their context buffers,
  * scheduling and tokens. What passes the checks goes to the host engine (host.c).
  *
- * The CPU's side of RM chooses a channel's number and all its memory and passes them in the parameters; the GSP fills in the
- * instance block. A graphics context belongs to a channel group, or to a channel without one. The first compute object
- * needs all the global buffers, too: RM records the golden context image with it.
+ * The CPU's side of RM chooses a channel's number and all its memory and passes them in the parameters; the GSP fills
+ * in the instance block. A graphics context belongs to a channel group, or to a channel without one. The first
+ * compute object needs all the global buffers, too: RM records the golden context image with it.
  *
  * Sources (OGKM 570.144): alloc/alloc_channel.h, nvos.h (parameters), kernel_channel.c (_kchannelSendChannelAllocRpc,
  * kchannelConstruct, kchannelCtrlCmd...), g_kernel_channel_nvoc.h (internal flags), kernel_channel_group_api.c,
- * kernel_ctxshare.c, kernel_graphics_context.c, ctrl2080gpu.h (promoted buffers), tinygrad's nv/ip.py for what suffices.
+ * kernel_ctxshare.c, kernel_graphics_context.c, ctrl2080gpu.h (promoted buffers), tinygrad's nv/ip.py for what
+ * suffices.
  */
 #include "tests/model/gsp.h"
 
@@ -64,7 +65,10 @@ static struct object *vaspace_of_client(struct model *m, struct object *object, 
 
 /* ---- groups and context shares ----------------------------------------------------------------------------------- */
 
-/* NV_CHANNEL_GROUP_ALLOCATION_PARAMETERS: hObjectError, hObjectEccError, hVASpace, engineType, bIsCallingContextVgpuPlugin */
+/*
+ * NV_CHANNEL_GROUP_ALLOCATION_PARAMETERS: hObjectError, hObjectEccError, hVASpace, engineType,
+ * bIsCallingContextVgpuPlugin
+ */
 uint32_t group_alloc(struct model *m, struct object *group, uint8_t *params)
 {
     uint32_t engine = GET32(params, 12);
@@ -101,7 +105,7 @@ uint32_t share_alloc(struct model *m, struct object *share, uint8_t *params)
     return NV_OK;
 }
 
-/* ---- channels ------------------------------------------------------------------------------------------------------ */
+/* ---- channels ---------------------------------------------------------------------------------------------------- */
 
 struct piece {
     const char *name;
@@ -316,7 +320,7 @@ void channel_gone(struct model *m, struct object *channel)
     host_channel_remove(m, channel->channel.runlist, channel->channel.id);
 }
 
-/* ---- address spaces ------------------------------------------------------------------------------------------------ */
+/* ---- address spaces ---------------------------------------------------------------------------------------------- */
 
 void vaspace_changed(struct model *m, struct object *vaspace)
 {
@@ -334,7 +338,7 @@ bool vaspace_is_used(struct model *m, const struct object *vaspace)
     return false;
 }
 
-/* ---- context buffers ----------------------------------------------------------------------------------------------- */
+/* ---- context buffers --------------------------------------------------------------------------------------------- */
 
 static bool buffer_is_mapped(struct model *m, const struct object *channel, unsigned id,
                              const struct promoted *buffer)
@@ -374,7 +378,10 @@ static bool buffer_clear(struct model *m, const struct promoted *buffer)
     return true;
 }
 
-/* NV2080_CTRL_GPU_PROMOTE_CTX_BUFFER_ENTRY: gpuPhysAddr, gpuVirtAddr, size, physAttr, bufferId, bInitialize, bNonmapped */
+/*
+ * NV2080_CTRL_GPU_PROMOTE_CTX_BUFFER_ENTRY: gpuPhysAddr, gpuVirtAddr, size, physAttr, bufferId, bInitialize,
+ * bNonmapped
+ */
 static uint32_t entry_promote(struct model *m, struct object *channel, const uint8_t *entry)
 {
     unsigned id = GET16(entry, 28);
@@ -435,7 +442,10 @@ static uint32_t entry_promote(struct model *m, struct object *channel, const uin
     return NV_OK;
 }
 
-/* NV2080_CTRL_GPU_PROMOTE_CTX_PARAMS: engineType, hClient, ChID, hChanClient, hObject, ..., entryCount (40), entries (48) */
+/*
+ * NV2080_CTRL_GPU_PROMOTE_CTX_PARAMS: engineType, hClient, ChID, hChanClient, hObject, ..., entryCount (40), entries
+ * (48)
+ */
 uint32_t channel_promote(struct model *m, uint8_t *params)
 {
     uint32_t count = GET32(params, 40);
@@ -465,7 +475,7 @@ uint32_t channel_promote(struct model *m, uint8_t *params)
     return NV_OK;
 }
 
-/* ---- engine objects ------------------------------------------------------------------------------------------------ */
+/* ---- engine objects ---------------------------------------------------------------------------------------------- */
 
 static uint32_t golden_check(struct model *m, struct object *channel)
 {
@@ -530,7 +540,7 @@ uint32_t engine_object_alloc(struct model *m, struct object *object, uint8_t *pa
     return NV_OK;
 }
 
-/* ---- scheduling ------------------------------------------------------------------------------------------------------ */
+/* ---- scheduling -------------------------------------------------------------------------------------------------- */
 
 static uint32_t schedule_check(struct model *m, struct object *channel)
 {

@@ -3,9 +3,10 @@
  *
  * Commands that RM's CPU side answers itself are named, so that a driver that sends one finds out why it got nothing.
  *
- * Sources (OGKM 570.144): generated/g_subdevice_nvoc.c and its neighbours (command numbers, parameter sizes, which go to
- * the physical side), src/common/sdk/nvidia/inc/ctrl (parameters). Commands that are not marked so but that tinygrad's driver
- * sends to this firmware on real cards are answered, too. Thermal: published from 580.105.08 on (ctrl2080thermal.h).
+ * Sources (OGKM 570.144): generated/g_subdevice_nvoc.c and its neighbours (command numbers, parameter sizes, which go
+ * to the physical side), src/common/sdk/nvidia/inc/ctrl (parameters). Commands that are not marked so but that
+ * tinygrad's driver sends to this firmware on real cards are answered, too. Thermal: published from 580.105.08 on
+ * (ctrl2080thermal.h).
  */
 #include "tests/model/gsp.h"
 
@@ -38,7 +39,9 @@ static uint32_t nothing(struct model *m, struct object *object, uint8_t *params)
     return NV_OK;
 }
 
-/* sramCorUni, sramUncParityUni, sramUncSecDedUni, dramCorTot, dramUncTot: a healthy card; GeForce has no ECC for SRAM */
+/*
+ * sramCorUni, sramUncParityUni, sramUncSecDedUni, dramCorTot, dramUncTot: a healthy card; GeForce has no ECC for SRAM
+ */
 static uint32_t ecc_counts(struct model *m, struct object *object, uint8_t *params)
 {
     memset(params, 0, 40);
@@ -46,8 +49,8 @@ static uint32_t ecc_counts(struct model *m, struct object *object, uint8_t *para
 }
 
 /*
- * NV2080_CTRL_THERMAL_SYSTEM_EXECUTE_V2_PARAMS: clientAPIVersion, clientAPIRevision, clientInstructionSizeOf, executeFlags,
- * successfulInstructions, instructionListSize, then 32 of {result, executed, opcode, operands[8]}.
+ * NV2080_CTRL_THERMAL_SYSTEM_EXECUTE_V2_PARAMS: clientAPIVersion, clientAPIRevision, clientInstructionSizeOf,
+ * executeFlags, successfulInstructions, instructionListSize, then 32 of {result, executed, opcode, operands[8]}.
  */
 static uint32_t thermal(struct model *m, struct object *object, uint8_t *params)
 {

@@ -10,8 +10,8 @@
  *   info.c      what the chips have: engines, runlists, interrupt vectors, context buffer sizes, static information
  *   events.c    what RM says by itself: faults, error notifiers, logs
  *
- * Messages and parameter blocks are read field by field at byte offsets, little endian. The offsets are those of OGKM at tag
- * 570.144 as gcc lays its headers out on x86-64; each is named where it is used. None is shared with the driver.
+ * Messages and parameter blocks are read field by field at byte offsets, little endian. The offsets are those of OGKM
+ * at tag 570.144 as gcc lays its headers out on x86-64; each is named where it is used. None is shared with the driver.
  */
 #ifndef INGOT_TESTS_MODEL_GSP_H
 #define INGOT_TESTS_MODEL_GSP_H
@@ -20,7 +20,7 @@
 
 #include "tests/model/model.h"
 
-/* ---- fields ---------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 static inline uint64_t get(const void *at, size_t offset, size_t bytes)
 {
@@ -44,7 +44,7 @@ static inline void put(void *at, size_t offset, size_t bytes, uint64_t value)
 
 #define PAGE UINT64_C(4096)
 
-/* ---- RM status (src/common/sdk/nvidia/inc/nvstatuscodes.h) ------------------------------------------------------ */
+/* ---- RM status (src/common/sdk/nvidia/inc/nvstatuscodes.h) ------------------------------------------------------- */
 
 #define NV_OK                             0x00
 #define NV_ERR_BUFFER_TOO_SMALL           0x02
@@ -81,7 +81,7 @@ static inline void put(void *at, size_t offset, size_t bytes, uint64_t value)
 #define RESULT_INVALID_MESSAGE_FORMAT     UINT32_C(0xff100002)
 #define RESULT_PENDING                    UINT32_C(0xffffffff)
 
-/* ---- messages (rpc_global_enums.h) -------------------------------------------------------------------------------- */
+/* ---- messages (rpc_global_enums.h) ------------------------------------------------------------------------------- */
 
 enum {
     FN_ALLOC_MEMORY = 4, FN_FREE = 10, FN_DUP_OBJECT = 21, FN_UNLOADING_GUEST_DRIVER = 47, FN_SET_PAGE_DIRECTORY = 54,
@@ -90,12 +90,12 @@ enum {
     FN_ECC_NOTIFIER_WRITE_ACK = 202,
 };
 enum {
-    EVENT_GSP_INIT_DONE = 0x1001, EVENT_RUN_CPU_SEQUENCER = 0x1002, EVENT_POST_EVENT = 0x1003, EVENT_RC_TRIGGERED = 0x1004,
-    EVENT_MMU_FAULT_QUEUED = 0x1005, EVENT_OS_ERROR_LOG = 0x1006, EVENT_PERF_BRIDGELESS_INFO_UPDATE = 0x100f,
-    EVENT_LOCKDOWN_NOTICE = 0x101c, EVENT_POST_NOCAT_RECORD = 0x1020,
+    EVENT_GSP_INIT_DONE = 0x1001, EVENT_RUN_CPU_SEQUENCER = 0x1002, EVENT_POST_EVENT = 0x1003,
+    EVENT_RC_TRIGGERED = 0x1004, EVENT_MMU_FAULT_QUEUED = 0x1005, EVENT_OS_ERROR_LOG = 0x1006,
+    EVENT_PERF_BRIDGELESS_INFO_UPDATE = 0x100f, EVENT_LOCKDOWN_NOTICE = 0x101c, EVENT_POST_NOCAT_RECORD = 0x1020,
 };
 
-/* Sixteen elements of 4 KiB, less the element header (48 bytes) and the message header (32 bytes): a record's payload. */
+/* Sixteen elements of 4 KiB, less the element header (48 bytes) and the message header (32 bytes): a record's room. */
 #define ELEMENT_HEADER_BYTES 48u
 #define MESSAGE_HEADER_BYTES 32u
 #define RECORD_ELEMENTS_MAX  16u
@@ -110,7 +110,7 @@ struct message {
     uint8_t *payload;              /* room for MESSAGE_PAYLOAD_MAX */
 };
 
-/* ---- what is the driver's memory layout (wpr.c) ------------------------------------------------------------------- */
+/* ---- what is the driver's memory layout (wpr.c) ------------------------------------------------------------------ */
 
 struct layout {
     bool is_loaded;
@@ -122,7 +122,7 @@ struct layout {
 /* May the driver have RM or an engine touch this piece of VRAM? */
 bool layout_is_usable(const struct layout *layout, uint64_t address, uint64_t bytes);
 
-/* ---- queues (rpc.c) ------------------------------------------------------------------------------------------------ */
+/* ---- queues (rpc.c) ---------------------------------------------------------------------------------------------- */
 
 #define QUEUE_PAGES_MAX 1024u
 
@@ -146,15 +146,16 @@ bool queues_open(struct model *m, const uint8_t *arguments);
 /* The next whole message: 1; 0 when there is none; -1 when the guest broke the queue (it is never read again). */
 int queue_receive(struct model *m, struct message *message);
 /* Answer or event. Copied; goes out at once, or when the CPU has made room. False: it will never go out. */
-bool queue_send(struct model *m, uint32_t function, uint32_t result, uint32_t sequence, const void *payload, size_t bytes);
+bool queue_send(struct model *m, uint32_t function, uint32_t result, uint32_t sequence, const void *payload,
+                size_t bytes);
 void queue_stop(struct model *m);
 const char *function_name(uint32_t function);
 
-/* ---- objects (objects.c, channels.c) -------------------------------------------------------------------------------- */
+/* ---- objects (objects.c, channels.c) ----------------------------------------------------------------------------- */
 
 enum kind {
-    KIND_CLIENT, KIND_DEVICE, KIND_SUBDEVICE, KIND_VASPACE, KIND_GROUP, KIND_SHARE, KIND_CHANNEL, KIND_COMPUTE, KIND_COPY,
-    KIND_DEBUGGER, KIND_EVENT, KIND_MEMORY, KIND_VIRTUAL, KIND_FAULT_BUFFER, KIND_NONE,
+    KIND_CLIENT, KIND_DEVICE, KIND_SUBDEVICE, KIND_VASPACE, KIND_GROUP, KIND_SHARE, KIND_CHANNEL, KIND_COMPUTE,
+    KIND_COPY, KIND_DEBUGGER, KIND_EVENT, KIND_MEMORY, KIND_VIRTUAL, KIND_FAULT_BUFFER, KIND_NONE,
 };
 #define BIT_OF(kind) (1u << (kind))
 
@@ -212,8 +213,8 @@ struct object {
 struct object *object_find(struct model *m, uint32_t client, uint32_t handle); /* NULL when it is not there */
 struct object *object_ancestor(struct object *object, enum kind kind);
 /* Link a new object of the given kind; NULL when there are too many. */
-struct object *object_add(struct model *m, struct object *client, struct object *parent, uint32_t handle, uint32_t class_id,
-                          enum kind kind);
+struct object *object_add(struct model *m, struct object *client, struct object *parent, uint32_t handle,
+                          uint32_t class_id, enum kind kind);
 void object_free(struct model *m, struct object *object); /* and all that hangs below it or depends on it */
 void objects_clear(struct model *m);
 uint32_t objects_internal(struct model *m);               /* RM's own client, device and subdevice */
@@ -242,7 +243,7 @@ bool vaspace_is_used(struct model *m, const struct object *vaspace);
 /* Whose buffer[] a channel's graphics context is. */
 struct object *context_owner(struct object *channel);
 
-/* ---- chips (info.c) --------------------------------------------------------------------------------------------------- */
+/* ---- chips (info.c) ---------------------------------------------------------------------------------------------- */
 
 #define ENGINES_MAX 16
 
@@ -260,7 +261,7 @@ struct chip_info {
     unsigned engine_count;
     uint32_t channels_max;
     uint32_t fault_method_buffer_bytes;
-    uint32_t context_bytes[26], context_alignment[26]; /* NV0080_CTRL_FIFO_GET_ENGINE_CONTEXT_PROPERTIES_ENGINE_ID_... */
+    uint32_t context_bytes[26], context_alignment[26]; /* by ENGINE_ID_... (ctrl0080fifo.h) */
     uint64_t l2_bytes;
     uint32_t fb_bus_bits, fb_ram_type, fbps;
 };
@@ -290,7 +291,7 @@ uint32_t info_chip(struct model *m, uint8_t *params);
 /* The size that a context buffer (NV2080_CTRL_GPU_PROMOTE_CTX_BUFFER_ID_...) must have at least; 0: unknown. */
 uint64_t context_buffer_bytes(const struct model *m, unsigned buffer);
 
-/* ---- the whole (rm.c) --------------------------------------------------------------------------------------------------- */
+/* ---- the whole (rm.c) -------------------------------------------------------------------------------------------- */
 
 enum rm_state {
     RM_OFF,

@@ -1,12 +1,12 @@
 /*
- * tests/model/info.c: what GSP-RM tells about the chip: engines and runlists, interrupt vectors, multiprocessors, context
- * buffer sizes, framebuffer, and the static information that the driver asks for once.
+ * tests/model/info.c: what GSP-RM tells about the chip: engines and runlists, interrupt vectors, multiprocessors,
+ * context buffer sizes, framebuffer, and the static information that the driver asks for once.
  *
- * Layouts: OGKM 570.144, src/common/sdk/nvidia/inc/ctrl: ctrl2080internal.h, ctrl2080fifo.h, ctrl2080ce.h, ctrl2080fb.h,
- * ctrl0080gr.h; gsp_static_config.h; engine_info.h, gpu_engine_type.h, engine_idx.h, dev_fault.h (numbers).
- * Values: engine counts, runlists, vectors and context buffer sizes are not published. These are of the size that drivers
- * print on such cards; what matters is that a driver takes them from here. Bus width, memory type and L2: NVIDIA's white
- * papers of each architecture.
+ * Layouts: OGKM 570.144, src/common/sdk/nvidia/inc/ctrl: ctrl2080internal.h, ctrl2080fifo.h, ctrl2080ce.h,
+ * ctrl2080fb.h, ctrl0080gr.h; gsp_static_config.h; engine_info.h, gpu_engine_type.h, engine_idx.h, dev_fault.h
+ * (numbers). Values: engine counts, runlists, vectors and context buffer sizes are not published. These are of the
+ * size that drivers print on such cards; what matters is that a driver takes them from here. Bus width, memory type
+ * and L2: NVIDIA's white papers of each architecture.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -28,8 +28,9 @@
      .stall_vector = 65 + (number), \
      .notify_vector = 1 + (number)}
 
-/* By ENGINE_ID (ctrl0080fifo.h): 0 graphics, 8 zcull, 9 PM, 10 compute preempt, 11 graphics preempt, 12 spill, 16 patch,
- * 17 bundle, 18 page pool, 19 attributes, 20 RTV, 21 GFXP pool, 22 GFXP control, 23 FECS events, 24 access map. */
+/* By ENGINE_ID (ctrl0080fifo.h): 0 graphics, 8 zcull, 9 PM, 10 compute preempt, 11 graphics preempt, 12 spill,
+ * 16 patch, 17 bundle, 18 page pool, 19 attributes, 20 RTV, 21 GFXP pool, 22 GFXP control, 23 FECS events,
+ * 24 access map. */
 #define CONTEXTS(main, attributes) \
     .context_bytes = \
         {[0] = (main),   [8] = 0x10000,   [9] = 0x8000,        [10] = 0x100000, [11] = 0x200000, \
@@ -143,7 +144,7 @@ static unsigned tpcs(const struct model *m)
     return m->chip->gpcs * m->chip->tpcs_per_gpc;
 }
 
-/* ---- graphics and compute -------------------------------------------------------------------------------------- */
+/* ---- graphics and compute ---------------------------------------------------------------------------------------- */
 
 /* NV2080_CTRL_INTERNAL_STATIC_GR_GET_INFO_PARAMS: 8 engines of 58 {index, data}; ctrl0080gr.h for the indexes */
 uint32_t info_gr(struct model *m, uint8_t *params)
@@ -184,7 +185,10 @@ uint32_t info_gr(struct model *m, uint8_t *params)
         {0x2a, chip->tpcs_per_gpc}, /* FAMILY_MAX_TPC_PER_GPC */
         {0x2c, 64},                 /* MAX_SUBCONTEXT_COUNT */
     };
-    /* SM_VERSION: major in bits 15:8, minor in 7:0 (gpu's sm_86 is 0x806; Blackwell's sm_120 counts 0xa04, as tinygrad saw) */
+    /*
+     * SM_VERSION: major in bits 15:8, minor in 7:0 (gpu's sm_86 is 0x806; Blackwell's sm_120 counts 0xa04, as
+     * tinygrad saw)
+     */
     uint32_t version = chip->sm == 120 ? 0xa04 : chip->sm / 10 << 8 | chip->sm % 10;
     for (unsigned i = 0; i < 58; i++)
         PUT32(params, i * 8, i);
@@ -204,7 +208,10 @@ uint32_t info_context_buffers(struct model *m, uint8_t *params)
     return NV_OK;
 }
 
-/* kgraphics.c and kernel_graphics_context.c: which buffer id has which engine id's size; FECS adds a page per subcontext. */
+/*
+ * kgraphics.c and kernel_graphics_context.c: which buffer id has which engine id's size; FECS adds a page per
+ * subcontext.
+ */
 uint64_t context_buffer_bytes(const struct model *m, unsigned buffer)
 {
     static const uint8_t engine_ids[CONTEXT_BUFFERS] = {0,  9,  16, 17, 18, 19, 20,
@@ -266,8 +273,8 @@ static uint32_t fault_id(const struct model *m, const struct engine *engine)
     return (m->chip->family == BLACKWELL ? 65u : is_new ? 43u : 15u) + engine->index;
 }
 
-/* NV2080_CTRL_FIFO_GET_DEVICE_INFO_TABLE_PARAMS: baseIndex, numEntries, bMore, 32 entries of 100 bytes (ctrl2080fifo.h);
- * engineData by ENGINE_INFO_TYPE_... (engine_info.h) */
+/* NV2080_CTRL_FIFO_GET_DEVICE_INFO_TABLE_PARAMS (ctrl2080fifo.h): baseIndex, numEntries, bMore, 32 entries of
+ * 100 bytes; engineData by ENGINE_INFO_TYPE_... (engine_info.h) */
 uint32_t info_device_table(struct model *m, uint8_t *params)
 {
     const struct chip_info *info = chip_info(m);
@@ -310,7 +317,10 @@ uint32_t info_device_table(struct model *m, uint8_t *params)
     return NV_OK;
 }
 
-/* numEntries, 512 of 12 words: faultId, instanceId, typeEnum, resetId, devicePriBase, isEngine, rlEngId, runlistPriBase */
+/*
+ * numEntries, 512 of 12 words: faultId, instanceId, typeEnum, resetId, devicePriBase, isEngine, rlEngId,
+ * runlistPriBase
+ */
 uint32_t info_internal_device_table(struct model *m, uint8_t *params)
 {
     const struct chip_info *info = chip_info(m);
@@ -477,7 +487,10 @@ uint32_t info_framebuffer(struct model *m, uint8_t *params)
     return NV_OK;
 }
 
-/* NV2080_CTRL_INTERNAL_MEMSYS_GET_STATIC_CONFIG_PARAMS: 7 flags, l2CacheSize, flag, comprPageSize and shift, ramType, ltcs */
+/*
+ * NV2080_CTRL_INTERNAL_MEMSYS_GET_STATIC_CONFIG_PARAMS: 7 flags, l2CacheSize, flag, comprPageSize and shift, ramType,
+ * ltcs
+ */
 uint32_t info_memory_system(struct model *m, uint8_t *params)
 {
     const struct chip_info *info = chip_info(m);
@@ -513,12 +526,15 @@ uint32_t info_chip(struct model *m, uint8_t *params)
     return NV_OK;
 }
 
-/* ---- GspStaticConfigInfo, gsp_static_config.h ------------------------------------------------------------------- */
+/* ---- GspStaticConfigInfo, gsp_static_config.h -------------------------------------------------------------------- */
 
 static void regions(struct model *m, uint8_t *out)
 {
     const struct layout *layout = &m->rm->layout;
-    /* numFBRegions, then {base, limit, reserved, performance, compressed, ISO, protected, ...} of 48 bytes from byte 8 on */
+    /*
+     * numFBRegions, then {base, limit, reserved, performance, compressed, ISO, protected, ...} of 48 bytes from byte
+     * 8 on
+     */
     const uint64_t base[2] = {0, layout->usable_end},
                    limit[2] = {layout->usable_end - 1, m->vram_bytes - 1},
                    reserved[2] = {0, m->vram_bytes - layout->usable_end};

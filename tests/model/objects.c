@@ -1,8 +1,8 @@
 /*
  * tests/model/objects.c: RM's object tree: clients, devices and all below them.
  *
- * A message names a client, a parent and a new handle; the class decides which parents and which parameter block it takes.
- * Freeing takes along what hangs below an object and what depends on it.
+ * A message names a client, a parent and a new handle; the class decides which parents and which parameter block it
+ * takes. Freeing takes along what hangs below an object and what depends on it.
  *
  * Sources (OGKM 570.144): rmapi/resource_list.h (classes, their parents and parameters), g_rpc-structures.h (messages),
  * class/cl0000.h, cl0080.h, cl2080.h, cl0005.h, cl0070.h, nvos.h, alloc/alloc_channel.h (sizes, as gcc lays them out),
@@ -55,7 +55,7 @@ const char *kind_name(enum kind kind)
     return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "object";
 }
 
-/* ---- the tree -------------------------------------------------------------------------------------------------- */
+/* ---- the tree ---------------------------------------------------------------------------------------------------- */
 
 struct object *object_find(struct model *m, uint32_t client, uint32_t handle)
 {
@@ -155,7 +155,7 @@ uint32_t objects_internal(struct model *m)
     return CLIENT_INTERNAL;
 }
 
-/* ---- classes --------------------------------------------------------------------------------------------------- */
+/* ---- classes ----------------------------------------------------------------------------------------------------- */
 
 /* NV0080_ALLOC_PARAMETERS: deviceId, hClientShare, hTargetClient, hTargetDevice, flags, vaSpaceSize, ... */
 static uint32_t device_alloc(struct model *m, struct object *device, uint8_t *params)
@@ -182,7 +182,10 @@ static uint32_t subdevice_alloc(struct model *m, struct object *subdevice, uint8
     return NV_OK;
 }
 
-/* NV_VASPACE_ALLOCATION_PARAMETERS: index, flags, vaSize (8), vaStartInternal, vaLimitInternal, bigPageSize (32), vaBase (40) */
+/*
+ * NV_VASPACE_ALLOCATION_PARAMETERS: index, flags, vaSize (8), vaStartInternal, vaLimitInternal, bigPageSize (32),
+ * vaBase (40)
+ */
 static uint32_t vaspace_alloc(struct model *m, struct object *vaspace, uint8_t *params)
 {
     uint32_t index = GET32(params, 0), flags = GET32(params, 4), big = GET32(params, 32);
@@ -289,7 +292,7 @@ static const struct class *class_find(const struct model *m, uint32_t id)
     return NULL;
 }
 
-/* ---- GSP_RM_ALLOC ---------------------------------------------------------------------------------------------- */
+/* ---- GSP_RM_ALLOC ------------------------------------------------------------------------------------------------ */
 
 /* The parameter block, if there is one. OGKM's own driver counts only the fixed part in the message's length. */
 static uint32_t params_find(struct model *m, const struct class *class, struct message *message,
@@ -392,7 +395,7 @@ uint32_t rm_alloc(struct model *m, struct message *message)
     return status;
 }
 
-/* ---- FREE ------------------------------------------------------------------------------------------------------ */
+/* ---- FREE -------------------------------------------------------------------------------------------------------- */
 
 /* NVOS00_PARAMETERS: hRoot, hObjectParent, hObjectOld, status */
 uint32_t rm_free(struct model *m, struct message *message)
@@ -426,7 +429,7 @@ uint32_t rm_free(struct model *m, struct message *message)
     return NV_OK;
 }
 
-/* ---- page directories ------------------------------------------------------------------------------------------ */
+/* ---- page directories -------------------------------------------------------------------------------------------- */
 
 static struct object *vaspace_find(struct model *m, const char *what, uint32_t client,
                                    uint32_t device, uint32_t handle)
@@ -443,8 +446,8 @@ static struct object *vaspace_find(struct model *m, const char *what, uint32_t c
 }
 
 /*
- * rpc_set_page_directory: hClient, hDevice, pasid, then from 16 on NV0080_CTRL_DMA_SET_PAGE_DIRECTORY_PARAMS: physAddress,
- * numEntries, flags, hVASpace, chId, subDeviceId, pasid.
+ * rpc_set_page_directory: hClient, hDevice, pasid, then from 16 on NV0080_CTRL_DMA_SET_PAGE_DIRECTORY_PARAMS:
+ * physAddress, numEntries, flags, hVASpace, chId, subDeviceId, pasid.
  */
 uint32_t rm_set_page_directory(struct model *m, struct message *message)
 {
@@ -512,11 +515,11 @@ uint32_t rm_unset_page_directory(struct model *m, struct message *message)
     return NV_OK;
 }
 
-/* ---- ALLOC_MEMORY ---------------------------------------------------------------------------------------------- */
+/* ---- ALLOC_MEMORY ------------------------------------------------------------------------------------------------ */
 
 /*
- * rpc_alloc_memory: hClient, hDevice, hMemory, hClass, flags, pteAdjust, format, length (32), pageCount (40), pteDesc (48:
- * idr 1:0, length 31:16), then the page frame numbers.
+ * rpc_alloc_memory: hClient, hDevice, hMemory, hClass, flags, pteAdjust, format, length (32), pageCount (40), pteDesc
+ * (48: idr 1:0, length 31:16), then the page frame numbers.
  */
 uint32_t rm_alloc_memory(struct model *m, struct message *message)
 {

@@ -2,15 +2,15 @@
  * tests/model/rm.c: GSP-RM from the start of its core to its unload.
  *
  *   1. libos finds its memory regions in the array that the mailboxes point to: log buffers, RM's arguments.
- *   2. RM opens the message queues; the driver has put GSP_SET_SYSTEM_INFO and SET_REGISTRY into its own by then (Turing to
- *      Ada), or sends them now.
+ *   2. RM opens the message queues; the driver has put GSP_SET_SYSTEM_INFO and SET_REGISTRY into its own by then
+ *      (Turing to Ada), or sends them now.
  *   3. On Turing to Ada, RM has the CPU reset and resume the GSP through a list of register operations (the "CPU
  *      sequencer"); then, and on Hopper and Blackwell at once, GSP_INIT_DONE.
  *   4. Requests are answered in their order, until UNLOADING_GUEST_DRIVER; then the core halts.
  *
  * Sources (OGKM 570.144): libos_init_args.h, gsp_init_args.h, kernel_gsp.c (kgspSetupLibosInitArgs, log buffers,
- * kgspInitRm, kgspExecuteSequencerBuffer, kgspUnloadRm), kernel_gsp_ga102.c (CORE_RESUME), rmgspseq.h, rpc.c (each message),
- * gsp_static_config.h (GspSystemInfo), g_os_nvoc.h (registry table), tinygrad's nv/ip.py for the order.
+ * kgspInitRm, kgspExecuteSequencerBuffer, kgspUnloadRm), kernel_gsp_ga102.c (CORE_RESUME), rmgspseq.h, rpc.c (each
+ * message), gsp_static_config.h (GspSystemInfo), g_os_nvoc.h (registry table), tinygrad's nv/ip.py for the order.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static void init_done(struct model *m, void *arg);
 static void answer_late(struct model *m, void *arg);
 static void halt(struct model *m, void *arg);
 
-/* ---- small things ---------------------------------------------------------------------------------------------- */
+/* ---- small things ------------------------------------------------------------------------------------------------ */
 
 int rm_init(struct model *m)
 {
@@ -197,7 +197,7 @@ static bool libos_read(struct model *m, uint64_t bus, uint8_t *arguments)
     return true;
 }
 
-/* ---- 2. start ------------------------------------------------------------------------------------------------------ */
+/* ---- 2. start ---------------------------------------------------------------------------------------------------- */
 
 void gsp_rm_start(struct model *m, uint64_t wpr_meta_bus, uint64_t libos_args_bus)
 {
@@ -317,7 +317,7 @@ static bool registry(struct model *m, const struct message *message)
     return true;
 }
 
-/* ---- 3. sequencer, init done --------------------------------------------------------------------------------------- */
+/* ---- 3. sequencer, init done ------------------------------------------------------------------------------------- */
 
 /* RUN_CPU_SEQUENCER: bufferSizeDWord, cmdIndex, regSaveArea[8], commandBuffer[] (g_rpc-structures.h) */
 static void sequencer_send(struct model *m)
@@ -419,7 +419,7 @@ static void init_done(struct model *m, void *arg)
     poll(m, NULL);
 }
 
-/* ---- 4. requests --------------------------------------------------------------------------------------------------- */
+/* ---- 4. requests ------------------------------------------------------------------------------------------------- */
 
 static uint32_t get_static_info(struct model *m, struct message *message)
 {
@@ -607,7 +607,7 @@ static void poll(struct model *m, void *arg)
     }
 }
 
-/* ---- the door ------------------------------------------------------------------------------------------------------ */
+/* ---- the door ---------------------------------------------------------------------------------------------------- */
 
 void gsp_rm_doorbell(struct model *m, uint32_t queue)
 {

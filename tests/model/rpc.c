@@ -2,15 +2,17 @@
  * tests/model/rpc.c: the GSP's end of the two message queues.
  *
  * Both lie in guest memory, one behind the other, and are reached through a page table there: 4 KiB pages, their bus
- * addresses as 8-byte words. Each queue begins with a transmit header (its writer's) and a receive header, which holds the
- * read pointer of the other queue; elements of 4 KiB follow. A record is an element header, a message header and the
- * payload, in 1 to 16 elements; the xor of all its 32-bit words is zero. Longer payloads go on in CONTINUATION_RECORDs.
+ * addresses as 8-byte words. Each queue begins with a transmit header (its writer's) and a receive header, which
+ * holds the read pointer of the other queue; elements of 4 KiB follow. A record is an element header, a message
+ * header and the payload, in 1 to 16 elements; the xor of all its 32-bit words is zero. Longer payloads go on in
+ * CONTINUATION_RECORDs.
  *
- * Sources (OGKM 570.144): message_queue_priv.h (element, checksum, sizes), message_queue_cpu.c (page table, order), msgq.c and
- * msgq_priv.h (headers, what msgqRxLink checks), g_rpc-message-header.h, rpc.c (_issueRpcLarge: which records follow).
+ * Sources (OGKM 570.144): message_queue_priv.h (element, checksum, sizes), message_queue_cpu.c (page table, order),
+ * msgq.c and msgq_priv.h (headers, what msgqRxLink checks), g_rpc-message-header.h, rpc.c (_issueRpcLarge: which
+ * records follow).
  *
- * The checks are the firmware's own and those of the drivers' protocol: a record with a wrong checksum, number or length is
- * dropped (GSP-RM logs and goes on), a broken pointer ends the queue.
+ * The checks are the firmware's own and those of the drivers' protocol: a record with a wrong checksum, number or
+ * length is dropped (GSP-RM logs and goes on), a broken pointer ends the queue.
  */
 #include <stdlib.h>
 
@@ -99,7 +101,7 @@ const char *function_name(uint32_t function)
     return "unknown function";
 }
 
-/* ---- shared memory ------------------------------------------------------------------------------------------- */
+/* ---- shared memory ----------------------------------------------------------------------------------------------- */
 
 static bool shared(struct model *m, uint64_t offset, void *data, size_t bytes, bool is_write)
 {
@@ -135,7 +137,7 @@ static bool shared_read32(struct model *m, uint64_t offset, uint32_t *out)
     return shared_read(m, offset, out, 4);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static bool pages_open(struct model *m, uint64_t table_bus, uint32_t count)
 {
@@ -259,7 +261,7 @@ void queue_stop(struct model *m)
     memset(&m->rm->queues, 0, sizeof(m->rm->queues));
 }
 
-/* ---- receiving ----------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static uint32_t checksum(const uint8_t *data, size_t bytes)
 {
@@ -425,7 +427,7 @@ int queue_receive(struct model *m, struct message *message)
     }
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 /* Elements free in the status queue; -1 when the CPU's read pointer is nonsense. */
 static int status_room(struct model *m)

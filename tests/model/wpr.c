@@ -1,14 +1,14 @@
 /*
- * tests/model/wpr.c: what is checked before the GSP starts: the WPR metadata, the framebuffer layout in it, the radix3 table
- * and the bytes that it leads to.
+ * tests/model/wpr.c: what is checked before the GSP starts: the WPR metadata, the framebuffer layout in it, the
+ * radix3 table and the bytes that it leads to.
  *
- * On Turing to Ada, Booter on SEC2 does this; on Hopper and Blackwell, the FMC. Both copy GSP-RM's image into the write
- * protected region (WPR2) and verify it; a signature cannot be computed here, so bytes are compared with the distribution's
- * files, which comes to the same.
+ * On Turing to Ada, Booter on SEC2 does this; on Hopper and Blackwell, the FMC. Both copy GSP-RM's image into the
+ * write protected region (WPR2) and verify it; a signature cannot be computed here, so bytes are compared with the
+ * distribution's files, which comes to the same.
  *
- * Sources (OGKM 570.144): gsp_fw_wpr_meta.h (the structure and the picture of the layout), kernel_gsp.c (kgspCreateRadix3,
- * kgspGetFwHeapSize), kernel_gsp_tu102.c and kernel_gsp_gh100.c (kgspCalculateFbLayout), gsp_fw_heap.h,
- * g_kernel_gsp_nvoc.h (sizes by chip), rmRiscvUcode.h (the bootloader's descriptor).
+ * Sources (OGKM 570.144): gsp_fw_wpr_meta.h (the structure and the picture of the layout), kernel_gsp.c
+ * (kgspCreateRadix3, kgspGetFwHeapSize), kernel_gsp_tu102.c and kernel_gsp_gh100.c (kgspCalculateFbLayout),
+ * gsp_fw_heap.h, g_kernel_gsp_nvoc.h (sizes by chip), rmRiscvUcode.h (the bootloader's descriptor).
  */
 #include "tests/model/gsp.h"
 
@@ -52,8 +52,8 @@
 #define PRESCRUBBED_BYTES        (256 * MIB) /* kgspGetPrescrubbedTopFbSize: Turing to Ada, GA100 apart */
 
 /*
- * What Booter leaves in its mailbox, and the FMC in its own, is not published beyond "not zero is an error". The numbers
- * tell the cases apart.
+ * What Booter leaves in its mailbox, and the FMC in its own, is not published beyond "not zero is an error". The
+ * numbers tell the cases apart.
  */
 enum { LOAD_OK, LOAD_META, LOAD_LAYOUT, LOAD_RADIX3, LOAD_IMAGE, LOAD_BOOTLOADER, LOAD_SIGNATURE };
 
@@ -67,7 +67,7 @@ bool layout_is_usable(const struct layout *layout, uint64_t address, uint64_t by
     return bytes <= layout->usable_end && address <= layout->usable_end - bytes;
 }
 
-/* ---- layout ---------------------------------------------------------------------------------------------------- */
+/* ---- layout ------------------------------------------------------------------------------------------------------ */
 
 struct range {
     const char *name;
@@ -238,7 +238,7 @@ static bool layout_make(struct model *m, const uint8_t *meta, struct layout *lay
     return true;
 }
 
-/* ---- images ---------------------------------------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------------------------------------------------ */
 
 /* Read one page of a table; entries addresses follow. */
 static bool table_read(struct model *m, uint64_t bus, unsigned level, uint64_t *entry)
@@ -251,8 +251,8 @@ static bool table_read(struct model *m, uint64_t bus, unsigned level, uint64_t *
 }
 
 /*
- * A radix3 table: three levels of pages with 512 addresses each, then the data's pages. Compare what they lead to with the
- * image from the distribution's file.
+ * A radix3 table: three levels of pages with 512 addresses each, then the data's pages. Compare what they lead to
+ * with the image from the distribution's file.
  */
 static uint32_t radix3_check(struct model *m, uint64_t root, const uint8_t *image, uint64_t bytes)
 {
@@ -383,7 +383,7 @@ static uint32_t bootloader_check(struct model *m, const uint8_t *meta, struct la
     return LOAD_OK;
 }
 
-/* ---- the door -------------------------------------------------------------------------------------------------- */
+/* ---- the door ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t load(struct model *m, uint64_t bus, struct layout *layout)
 {

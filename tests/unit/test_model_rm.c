@@ -1,6 +1,6 @@
 /*
- * tests/unit/test_model_rm.c: the device model's GSP-RM against a small guest that is written here: guest memory, VRAM, timers
- * and the host engine are fakes, the queues are filled by hand. It shares nothing with the driver.
+ * tests/unit/test_model_rm.c: the device model's GSP-RM against a small guest that is written here: guest memory,
+ * VRAM, timers and the host engine are fakes, the queues are filled by hand. It shares nothing with the driver.
  *
  * What must work is a boot, a channel and a fault; what must be refused is one wrong thing at a time.
  */
@@ -40,7 +40,7 @@
 #define BOOT_BYTES   0x5000u
 #define FRTS         (VRAM_BYTES - 2 * MIB)
 
-/* ---- fakes ----------------------------------------------------------------------------------------------------- */
+/* ---- fakes ------------------------------------------------------------------------------------------------------- */
 
 static struct model model, *m = &model;
 static uint8_t *guest;
@@ -289,7 +289,7 @@ enum mmu_fault mmu_translate(struct model *model_, enum aperture directory_apert
     return MMU_OK;
 }
 
-/* ---- the guest ------------------------------------------------------------------------------------------------- */
+/* ---- the guest --------------------------------------------------------------------------------------------------- */
 
 static uint32_t command_sequence, command_write, status_read, status_sequence;
 
@@ -455,7 +455,7 @@ static uint32_t ask_page_directory(uint64_t address)
     return call(FN_SET_PAGE_DIRECTORY, payload, sizeof(payload));
 }
 
-/* ---- set-up ---------------------------------------------------------------------------------------------------- */
+/* ---- set-up ------------------------------------------------------------------------------------------------------ */
 
 static void meta_fill(bool by_fmc)
 {
@@ -621,7 +621,7 @@ static void refused(unsigned before)
     assert_int_equal(refusals, before + 1);
 }
 
-/* ---- booting --------------------------------------------------------------------------------------------------- */
+/* ---- booting ----------------------------------------------------------------------------------------------------- */
 
 static void test_every_chip_boots(void **state)
 {
@@ -772,7 +772,7 @@ static void test_long_registry_needs_continuation(void **state)
     assert_int_equal(record_receive(NULL, NULL, NULL), EVENT_GSP_INIT_DONE);
 }
 
-/* ---- records --------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static void test_bad_records_get_no_answer(void **state)
 {
@@ -826,7 +826,7 @@ static void test_full_status_queue_waits(void **state)
     assert_int_equal(got, 72); /* two unasked events of the boot, too */
 }
 
-/* ---- objects --------------------------------------------------------------------------------------------------- */
+/* ---- objects ----------------------------------------------------------------------------------------------------- */
 
 static void tree(const char *chip)
 {
@@ -885,7 +885,7 @@ static void test_object_tree_is_strict(void **state)
     assert_int_equal(ask_free(CLIENT), NV_ERR_INVALID_CLIENT);
 }
 
-/* ---- channels -------------------------------------------------------------------------------------------------- */
+/* ---- channels ---------------------------------------------------------------------------------------------------- */
 
 #define INSTANCE UINT64_C(0x100000)
 #define USERD    UINT64_C(0x102000)
@@ -1080,7 +1080,7 @@ static void test_fault_is_told(void **state)
     assert_int_equal(refusals, 0);
 }
 
-/* ---- faults on demand ------------------------------------------------------------------------------------------ */
+/* ---- faults on demand -------------------------------------------------------------------------------------------- */
 
 static void test_faults_on_demand(void **state)
 {
