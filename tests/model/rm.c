@@ -19,29 +19,31 @@
 #include "tests/model/parts.h"
 
 /* LibosMemoryRegionInitArgument, libos_init_args.h */
-#define REGION_BYTES            32
-#define REGION_ID               0
-#define REGION_ADDRESS          8
-#define REGION_SIZE             16
-#define REGION_KIND             24
-#define REGION_LOCATION         25
-#define REGION_CONTIGUOUS       1
-#define REGION_SYSTEM_MEMORY    1
-#define REGIONS_MAX             (4096 / REGION_BYTES)
+#define REGION_BYTES               32
+#define REGION_ID                  0
+#define REGION_ADDRESS             8
+#define REGION_SIZE                16
+#define REGION_KIND                24
+#define REGION_LOCATION            25
+#define REGION_CONTIGUOUS          1
+#define REGION_SYSTEM_MEMORY       1
+#define REGIONS_MAX                (4096 / REGION_BYTES)
 /* GSP_ARGUMENTS_CACHED, gsp_init_args.h */
-#define ARGUMENTS_BYTES         72
-#define ARGUMENT_IN_PM          40
+#define ARGUMENTS_BYTES            72
+#define ARGUMENT_IN_PM             40
 
-#define SYSTEM_INFO_BYTES       928 /* sizeof(GspSystemInfo) */
+#define SYSTEM_INFO_BYTES          928 /* sizeof(GspSystemInfo) */
 
 /* dev_gsp.h (ampere/ga102), dev_falcon_v4.h */
-#define NV_PGSP_FALCON_MAILBOX0 UINT32_C(0x110040)
-#define NV_PGSP_FALCON_MAILBOX1 UINT32_C(0x110044)
-#define NV_PGSP_FALCON_HWCFG2 \
-    UINT32_C(0x1100f4) /* bit 12: memory is being scrubbed (dev_falcon_v4.h) */
+#define NV_PGSP_FALCON_MAILBOX0    UINT32_C(0x110040)
+#define NV_PGSP_FALCON_MAILBOX1    UINT32_C(0x110044)
+#define NV_PGSP_FALCON_HWCFG2      UINT32_C(0x1100f4)
+#define HWCFG2_MEM_SCRUBBING       (UINT32_C(1) << 12)
+#define NV_PGSP_FBIF_CTL           UINT32_C(0x110624) /* dev_fbif_v4.h */
+#define FBIF_CTL_ALLOW_PHYS_NO_CTX (UINT32_C(1) << 7)
 
-#define US UINT64_C(1000)
-#define MS (1000 * US)
+#define US                         UINT64_C(1000)
+#define MS                         (1000 * US)
 
 static void poll(struct model *m, void *arg);
 static void start_queues(struct model *m, void *arg);
@@ -322,35 +324,36 @@ static bool registry(struct model *m, const struct message *message)
 /* RUN_CPU_SEQUENCER: bufferSizeDWord, cmdIndex, regSaveArea[8], commandBuffer[] (g_rpc-structures.h) */
 static void sequencer_send(struct model *m)
 {
-    enum { REG_POLL = 2, DELAY_US = 3, REG_STORE = 4, CORE_RESET = 5, CORE_RESUME = 8 };
+    enum {
+        REG_WRITE = 0,
+        REG_MODIFY = 1,
+        REG_POLL = 2,
+        DELAY_US = 3,
+        REG_STORE = 4,
+        CORE_RESET = 5,
+        CORE_RESUME = 8,
+    };
+    enum { AT_RESET = 6, AT_POLL = 16 }; /* in the list */
     uint32_t commands[] = {
-        REG_STORE,
-        NV_PGSP_FALCON_MAILBOX0,
-        0,
-        REG_STORE,
-        NV_PGSP_FALCON_MAILBOX1,
-        1,
+        /* clang-format off */
+        REG_STORE, NV_PGSP_FALCON_MAILBOX0, 0,
+        REG_STORE, NV_PGSP_FALCON_MAILBOX1, 1,
         CORE_RESET,
-        DELAY_US,
-        10,
-        REG_POLL,
-        NV_PGSP_FALCON_HWCFG2,
-        UINT32_C(1) << 12,
-        0,
-        20,
-        1,
+        REG_WRITE, NV_PGSP_FALCON_MAILBOX0, 0,
+        REG_MODIFY, NV_PGSP_FBIF_CTL, FBIF_CTL_ALLOW_PHYS_NO_CTX, FBIF_CTL_ALLOW_PHYS_NO_CTX,
+        DELAY_US, 10,
+        REG_POLL, NV_PGSP_FALCON_HWCFG2, HWCFG2_MEM_SCRUBBING, 0, 20, 1,
         CORE_RESUME,
+        /* clang-format on */
     };
     uint8_t payload[40 + 256] = {0};
     uint32_t count = sizeof(commands) / 4;
     enum fault_mode mode;
     if (fault(m, "sequencer.list", &mode)) {
-        if (mode == FAULT_HANG) {
-            commands[11] = UINT32_C(1) << 31; /* a bit that never comes */
-            commands[12] = UINT32_C(1) << 31;
-        } else {
-            commands[6] = 0x5eed;
-        }
+        if (mode == FAULT_HANG) /* wants a bit outside of the mask, which never comes */
+            commands[AT_POLL + 3] = ~HWCFG2_MEM_SCRUBBING;
+        else
+            commands[AT_RESET] = 0x5eed;
     }
     PUT32(payload, 0, 64);
     PUT32(payload, 4, count);
