@@ -104,8 +104,8 @@ objects = $(patsubst %,$(1)/%.o,$(patsubst $(DEPS)/src/%,lib/%,$(2)))
 kernel_objects = $(foreach isa,$(KERNEL_ISAS),$(patsubst %.c,$(1)/%.$(isa).o,$(KERNEL_SRC)))
 embedded_objects = $(patsubst %,$(1)/embedded/%.o,$(notdir $(wildcard $(EMBEDDED))))
 
-# The same kernels for NVIDIA devices, in the hosted builds. Without ptxas the table is empty, and it is in the image, which does
-# not bring such a GPU up by itself: 0.4 MB that nothing would use.
+# The same kernels for NVIDIA devices, in the hosted builds. Without ptxas the table is empty, and it is in the image, which finds
+# them on the ESP instead (make image GPU=...): 0.4 MB that few machines would use.
 PTXAS     ?= $(firstword $(wildcard /usr/local/cuda/bin/ptxas /usr/local/cuda-*/bin/ptxas /usr/bin/ptxas $(DEPS)/cuda/bin/ptxas))
 CUBIN_OBJ := $(BUILD)/kernels/cubins.o
 NO_CUBIN_OBJ := $(BUILD)/kernels/none.o

@@ -2,11 +2,13 @@
  * gpu/nvidia/module.c: code objects in device memory, and what a launch needs to know of a kernel.
  *
  * A module's image is written once, relocated for its address, into VRAM through the BAR. Instruction fetch runs ahead of the
- * program counter, so a page of zeros follows the code. The kernels of gpu/kernels are compiled for each architecture and
- * linked in (build: gpu/nvidia/cubins.py); the nearest that this device runs is loaded when the device starts.
+ * program counter, so a page of zeros follows the code. The kernels of gpu/kernels are compiled for each architecture
+ * (gpu/nvidia/cubins.py) and linked in, or in the image lie on the boot disk; the nearest that this device runs is loaded when the
+ * device starts.
  */
 #include "gpu/nvidia/device.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +163,20 @@ int nvidia_kernel_find(struct gpu_kernel *gpu_kernel)
     return 0;
 }
 
+/* The newest code on the boot disk that the device runs; NULL: there is none. */
+static const void *find_on_disk(const struct nvidia_device *device, uint64_t *size_bytes)
+{
+    uint32_t sm = device_sm(device);
+    for (uint32_t back = 0; back <= sm % 10; back++) {
+        char name[64];
+        snprintf(name, sizeof(name), "nvidia/kernels/sm_%u.cubin", sm - back);
+        const void *file = boot_file(name, size_bytes);
+        if (file)
+            return file;
+    }
+    return NULL;
+}
+
 int nvidia_module_load_builtin(struct nvidia_device *device)
 {
     const struct nvidia_builtin *best = NULL;
@@ -168,14 +184,16 @@ int nvidia_module_load_builtin(struct nvidia_device *device)
         if (runs_on(nvidia_builtins[i].sm, device_sm(device)) &&
             (!best || nvidia_builtins[i].sm > best->sm))
             best = &nvidia_builtins[i];
-    if (!best)
+    uint64_t size_bytes = 0;
+    const void *file = best ? NULL : find_on_disk(device, &size_bytes);
+    if (!best && !file)
         return gpu_fail(-ENOEXEC,
-                        nvidia_builtin_count
-                            ? "no kernels for %s are built in"
-                            : "no kernels built: ptxas was not there for %s at build time",
-                        device->base.info.architecture);
+                        "no kernels for %s: none built in (was ptxas there?), and no "
+                        "/firmware/nvidia/kernels/%s.cubin, which `make image GPU=...` puts on the "
+                        "boot disk",
+                        device->base.info.architecture, device->base.info.architecture);
     struct gpu_module *module = gpu_module_add_builtin(&device->base);
     if (!module)
         return gpu_fail(-ENOMEM, "no memory for the built-in kernels");
-    return nvidia_builtin_load(module, best);
+    return best ? nvidia_builtin_load(module, best) : nvidia_module_load(module, file, size_bytes);
 }
