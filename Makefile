@@ -314,7 +314,7 @@ $(BUILD)/fuzz/libingot.a: $(FUZZ_OBJ)
 $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libingot.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
-$(BUILD)/test/test_gsp_firmware $(BUILD)/fuzz/fuzz_gsp_firmware: | $(FIRMWARE_STAMP)
+$(BUILD)/test/test_gsp_firmware $(BUILD)/test/test_gsp_boot: | $(FIRMWARE_STAMP)
 # Tests of what the twin stands in for include the kernel's own source, so they get cores and clocks of it but nothing above.
 TWIN_SRC := $(addprefix tests/host/,cores.c log.c machine.c mmio.c time.c) kernel/task.c kernel/switch.S
 KERNEL_TESTS := $(addprefix $(BUILD)/test/test_,acpi memory pci)

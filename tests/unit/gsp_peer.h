@@ -49,6 +49,8 @@ static struct peer peer;
 static uint32_t peer_registers[PEER_REGISTER_BYTES / 4];
 /* What a register write does beside being remembered; NULL: nothing. */
 static void (*peer_on_write)(uint32_t reg, uint32_t value);
+/* What a register reads as; NULL: as it was written. */
+static uint32_t (*peer_on_read)(uint32_t reg);
 
 static void peer_work(struct peer *p);
 
@@ -61,8 +63,9 @@ static uint32_t peer_offset(const volatile void *reg)
 
 uint32_t mmio_read32(const volatile void *reg)
 {
-    assert_true(peer_offset(reg) < PEER_REGISTER_BYTES);
-    return peer_registers[peer_offset(reg) / 4];
+    uint32_t offset = peer_offset(reg);
+    assert_true(offset < PEER_REGISTER_BYTES);
+    return peer_on_read != NULL ? peer_on_read(offset) : peer_registers[offset / 4];
 }
 
 void mmio_write32(volatile void *reg, uint32_t value)
@@ -272,7 +275,7 @@ static void peer_work(struct peer *p)
 
 static uint64_t peer_live_bytes;
 
-static void peer_open(const char *chip_name)
+static inline void peer_open(const char *chip_name)
 {
     static const struct hw_chip ga102 = {.name = "ga102", .chip_id_first = 0x172, .falcon = HW_FALCON_GA102};
     static const struct hw_chip tu102 = {.name = "tu102", .chip_id_first = 0x162, .falcon = HW_FALCON_TU102};
@@ -281,6 +284,7 @@ static void peer_open(const char *chip_name)
     memset(&peer, 0, sizeof(peer));
     memset(peer_registers, 0, sizeof(peer_registers));
     peer_on_write = NULL;
+    peer_on_read = NULL;
     host_log_level(LOG_ERROR);
     peer_live_bytes = host_page_live_bytes();
     peer.hw = (struct hw){
@@ -295,7 +299,7 @@ static void peer_open(const char *chip_name)
     assert_int_equal(rpc_init(&peer.rpc, &peer.hw), 0);
 }
 
-static void peer_close(void)
+static inline void peer_close(void)
 {
     rpc_fini(&peer.rpc);
     assert_int_equal(host_page_live_bytes(), peer_live_bytes);

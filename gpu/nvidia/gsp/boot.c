@@ -349,11 +349,8 @@ int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
     }
     wpr_meta_fill(gsp);
     dma_wmb();
-    /* Without one of its own the GPU is looked at every millisecond while somebody waits. */
     error = gsp_interrupts_start(&gsp->interrupts, hw, &gsp->rpc, 0);
-    if (error < 0 && error != -ENOMEM)
-        log_warn("%s: no interrupt for it (%d): it is polled", name, error);
-    if (error == -ENOMEM) {
+    if (error == -ENOMEM) { /* anything else: it is polled, and the log says so */
         hw_fail(hw, error, "no memory for the interrupt's task");
         goto close;
     }
@@ -366,12 +363,10 @@ int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
         rpc_log_history(&gsp->rpc);
         goto close;
     }
-    if (gsp->interrupts.is_task_running) {
-        error = gsp_interrupts_route(&gsp->interrupts, &gsp->info);
-        if (error < 0) {
-            hw_fail(hw, error, "interrupt vectors: %s", gsp->rpc.error);
-            goto close;
-        }
+    error = gsp_interrupts_route(&gsp->interrupts, &gsp->info);
+    if (error < 0) {
+        hw_fail(hw, error, "interrupt vectors: %s", gsp->rpc.error);
+        goto close;
     }
     start_memory_free(gsp);
     gsp->is_running = true;
