@@ -71,6 +71,38 @@ def long_name(text, name):
     return raw
 
 
+def elf(sections, bits):
+    """Sections by name, their bytes behind the header, the headers last; 32-bit ones with a CRC in sh_info, as NVIDIA's FMC files have it."""
+    names, body, headers = b"\0", b"", [b"\0" * (64 if bits == 64 else 40)]
+    for name, data in [*sections, (".names", None)]:
+        name_at = len(names)
+        names += name.encode() + b"\0"
+        data = names if data is None else data
+        at = (64 if bits == 64 else 52) + len(body)
+        body += data
+        headers.append(struct.pack("<IIQQQQIIQQ", name_at, 1, 0, 0, at, len(data), 0, 0, 1, 0) if bits == 64 else
+                       struct.pack("<10I", name_at, 1, 0, 0, at, len(data), 0, zlib.crc32(data), 4, 0))
+    end, count = (64 if bits == 64 else 52) + len(body), len(headers)
+    if bits == 64:
+        start = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 0, 0, 1, 0, 0, end, 0, 64, 0, 0, 64, count, count - 1)
+    else:
+        start = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 0, 0, 1, 0, 0, end, 0, 52, 0, 0, 40, count, count - 1)
+    return start + body + b"".join(headers)
+
+
+def nvfw(header, data):
+    """The container of NVIDIA's firmware files: its own header, one that depends on the kind, data."""
+    return struct.pack("<6I", 0x10de, 1, 0, 24, 24 + len(header), len(data)) + header + data
+
+
+def booter(signatures, size):
+    at = 24 + 36
+    words = at + signatures * size
+    header = struct.pack("<9I", at, signatures * size, words, words + 4, words + 8, 12, words + 20, words + 24, 36)
+    header += b"S" * (signatures * size) + struct.pack("<6I", 0x300, 0, 1, 1, 3, signatures)
+    return nvfw(header + struct.pack("<9I", 0, 0x100, 0x300, 0x200, 1, 0x100, 0x200, 0x100, 0), b"I" * 0x500)
+
+
 def main():
     table = gpt([(3, 5, "first"), (6, 8, "second")])
     write("gpt", "two", b"\1" + table)
@@ -128,6 +160,14 @@ def main():
           + record(0x101C, b"\1") + record(0x1020, bytes(170)) + record(0x1003, bytes(40)) + b"\3" + record(0x1001, bytes(4)) + b"\6")
     write("gsp_queue", "sequencer", sequencer(0, 16, 7, 1, 16, 0xFF, 9, 2, 16, 0xFF, 9, 1000, 1, 3, 50, 4, 16, 7, 5, 6, 7, 8) + b"\3")
     write("gsp_queue", "poke", b"\0" + struct.pack("<IB", 4096 + 40, 4) + struct.pack("<I", 17) + b"\2" + struct.pack("<I", 3) + b"\3" + b"\7")
+
+    firmware = {"program": b"\0\1" + elf([(".fwimage", b"I" * 100), (".fwversion", b"570.144\0"), (".fwsignature_ga10x", b"S" * 64)], 64),
+                "boot_loader": b"\1\0" + nvfw(struct.pack("<21I", 5, 0, 0, 0, 0, 0, 0, 7, 0, 16, 16, 16, 32, 16, 1, 0, 0, 0, 0, 0, 0), b"B" * 64),
+                "booter_1": b"\2\0" + booter(1, 16), "booter_2": b"\2\1" + booter(2, 64),
+                "loader": b"\3\0" + nvfw(struct.pack("<6I", 0xfd, 0, 0, 32, 32, 16), b"L" * 48),
+                "fmc": b"\4\0" + elf([("hash", b"H" * 48), ("signature", b"S" * 96), ("publickey", b"K" * 97), ("image", b"I" * 64)], 32)}
+    for name, blob in firmware.items():
+        write("gsp_firmware", name, blob)
 
 
 if __name__ == "__main__":

@@ -418,10 +418,10 @@ static void test_faults(void **state)
         {FMC_CLOSED, -ETIMEDOUT, "FMC: the GSP's registers are not open after 10000 ms", 10000},
         {FMC_ERROR, -EIO, "FMC: it failed with code 0x2a", 0},
         {FMC_LOCKED, -ETIMEDOUT, "FMC: the GSP's registers are not open after 10000 ms", 10000},
-        {CORE_STOPPED, -EIO, "the GSP's RISC-V core is not running", 10},
+        {CORE_STOPPED, -EIO, "the GSP's RISC-V core is not running", 0},
         {RM_SILENT, -ETIMEDOUT, "GSP_INIT_DONE: ", 15000},
-        {RM_BAD_INFO, -EPROTO, "static information: RM's own handles are 0 0 0", 10},
-        {NO_WPR2, -EIO, "WPR2 is not in VRAM although the GSP runs", 10},
+        {RM_BAD_INFO, -EPROTO, "static information: RM's own handles are 0 0 0", 0},
+        {NO_WPR2, -EIO, "WPR2 is not in VRAM although the GSP runs", 0},
     };
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++) {
         struct pci_device *pci = gpu_create(faults[i].fault);
