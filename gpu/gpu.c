@@ -20,7 +20,9 @@
 static struct gpu_device *devices[DEVICE_MAX];
 static unsigned device_count;
 static char error_text[CORE_MAX][320];
-static struct mutex module_lock; /* the kernel lists of all modules */
+static struct mutex module_lock;  /* the kernel lists of all modules */
+static struct spinlock info_lock; /* what changes of a device's info when its start ends */
+static struct event started;      /* a device's start has ended */
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -41,6 +43,16 @@ const char *gpu_error(void)
 
 /* ---- devices --------------------------------------------------------------------------------------------------- */
 
+static void say_state(const struct gpu_device *device)
+{
+    if (device->info.is_usable)
+        log_info("gpu: %s: %s (%s), %llu MiB", device->info.name, device->info.model,
+                 device->info.architecture, (unsigned long long)(device->info.memory_bytes >> 20));
+    else
+        log_warn("gpu: %s: %s is not used: %s", device->info.name, device->info.model,
+                 device->info.why_not);
+}
+
 int gpu_device_add(struct gpu_device *device)
 {
     if (gpu_device_find(device->info.name) != NULL)
@@ -48,13 +60,37 @@ int gpu_device_add(struct gpu_device *device)
     if (device_count == DEVICE_MAX)
         return gpu_fail(-ENOSPC, "%s: more than %d devices", device->info.name, DEVICE_MAX);
     devices[device_count++] = device;
-    if (device->info.is_usable)
-        log_info("gpu: %s: %s (%s), %llu MiB", device->info.name, device->info.model,
-                 device->info.architecture, (unsigned long long)(device->info.memory_bytes >> 20));
+    if (device->info.is_starting)
+        log_info("gpu: %s: %s at %s is being started", device->info.name, device->info.model,
+                 device->info.pci_name);
     else
-        log_warn("gpu: %s: %s is not used: %s", device->info.name, device->info.model,
-                 device->info.why_not);
+        say_state(device);
     return 0;
+}
+
+void gpu_device_started(struct gpu_device *device, const struct gpu_device_info *info)
+{
+    assert(device->info.is_starting);
+    uint64_t saved = spin_lock(&info_lock);
+    device->info = *info;
+    device->info.is_starting = false;
+    spin_unlock(&info_lock, saved);
+    say_state(device);
+    event_signal(&started);
+}
+
+void gpu_start_wait(void)
+{
+    for (unsigned i = 0; i < device_count; i++)
+        for (;;) {
+            uint32_t seen = event_read(&started);
+            struct gpu_device_info info;
+            gpu_device_info(devices[i], &info);
+            if (!info.is_starting)
+                break;
+            event_wait(&started, seen,
+                       time_ns() + NS_PER_S); /* a device's start has its own deadlines */
+        }
 }
 
 int gpu_start(void)
@@ -70,6 +106,7 @@ int gpu_start(void)
 
 void gpu_stop(void)
 {
+    gpu_start_wait();
     while (device_count > 0) {
         struct gpu_device *device = devices[--device_count];
         devices[device_count] = NULL;
@@ -114,7 +151,9 @@ struct gpu_device *gpu_device_best(void)
 
 void gpu_device_info(struct gpu_device *device, struct gpu_device_info *out)
 {
+    uint64_t saved = spin_lock(&info_lock);
     *out = device->info;
+    spin_unlock(&info_lock, saved);
     out->memory_used_bytes = device->ops->memory_used(device);
 }
 
@@ -216,6 +255,13 @@ uint64_t gpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64
     if (!buffer->is_dma_ready || offset >= buffer->size_bytes)
         return 0;
     return buffer->device->ops->buffer_dma(buffer, offset, run_bytes);
+}
+
+void gpu_buffer_dma_done(const struct gpu_buffer *buffer)
+{
+    if (gpu_handle_is_live(buffer, GPU_HANDLE_BUFFER) &&
+        buffer->device->ops->buffer_dma_done != NULL)
+        buffer->device->ops->buffer_dma_done(buffer);
 }
 
 /* ---- modules and kernels --------------------------------------------------------------------------------------- */

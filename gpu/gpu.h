@@ -36,6 +36,7 @@ struct gpu_device_info {
     uint32_t shared_bytes_max; /* per block */
     uint64_t grid_max[3];
     bool is_usable;           /* false: why_not says the reason and what to do */
+    bool is_starting;         /* not usable yet: gpu_start_wait() */
     char why_not[240];
 
     /* What the device is made of, for people, as far as it is known also of one that cannot be used; "" or 0: not
@@ -55,7 +56,8 @@ struct gpu_health {
     uint64_t core_clock_hz, memory_clock_hz, ecc_corrected, ecc_uncorrected;
 };
 
-int gpu_start(void);          /* find and start every device; always at least cpu0 */
+int gpu_start(void);          /* find every device; cpu0 runs, GPUs may still be starting when it returns */
+void gpu_start_wait(void);    /* until none is starting any more; each has its own deadlines */
 void gpu_stop(void);          /* idle and reset every device before the machine restarts */
 struct gpu_device *gpu_device_get(unsigned index); /* NULL past the end */
 struct gpu_device *gpu_device_find(const char *name);
@@ -105,6 +107,8 @@ int gpu_alloc(struct gpu_device *device, enum gpu_memory memory, uint64_t size_b
 void gpu_free(struct gpu_buffer *buffer);
 /* Bus address of byte `offset`; *run_bytes gets how many bytes from there on are contiguous. 0 when not reachable. */
 uint64_t gpu_buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64_t *run_bytes);
+/* Other PCI devices have completed their writes to the buffer: work submitted from now on sees them. */
+void gpu_buffer_dma_done(const struct gpu_buffer *buffer);
 
 /* ---- modules and kernels --------------------------------------------------------------------------------------- */
 

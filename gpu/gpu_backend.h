@@ -27,12 +27,14 @@ struct gpu_ops {
     int (*registers)(struct gpu_device *device, const char *block, gpu_register_each each, void *arg);
     /* Wait until every command submitted so far, on all queues, is complete or dropped: 0, or -ETIMEDOUT. */
     int (*idle)(struct gpu_device *device, uint64_t deadline_ns);
-    void (*stop)(struct gpu_device *device); /* idle, reset, bus mastering off; the device is not used afterwards */
+    /* Idle, reset, bus mastering off; the device is not used afterwards. Not called while it is starting. */
+    void (*stop)(struct gpu_device *device);
 
     /* ---- buffers: device, memory and size_bytes are set; the op sets gva, cpu, is_dma_ready ---- */
     int (*buffer_alloc)(struct gpu_buffer *buffer);
     void (*buffer_free)(struct gpu_buffer *buffer); /* the device is idle as far as this buffer goes */
     uint64_t (*buffer_dma)(const struct gpu_buffer *buffer, uint64_t offset, uint64_t *run_bytes);
+    void (*buffer_dma_done)(const struct gpu_buffer *buffer); /* (optional) */
 
     /* ---- modules ---- */
     int (*module_load)(struct gpu_module *module, const void *image, size_t size_bytes); /* (optional: -ENOTSUP) */
@@ -101,6 +103,8 @@ struct gpu_timeline {
 
 /* The device lives on from here; a second device of the same name is refused with -EEXIST. */
 int gpu_device_add(struct gpu_device *device);
+/* The start of a device that was added with info.is_starting has ended: what it is now; says so in the log. Any task. */
+void gpu_device_started(struct gpu_device *device, const struct gpu_device_info *info);
 /* The device's own kernels; allocates module_bytes of ops. NULL without memory. */
 struct gpu_module *gpu_module_add_builtin(struct gpu_device *device);
 /* What gpu_error() returns on this core from now on; returns error for `return`. */

@@ -2,7 +2,9 @@
  * runtime/main.c: start everything above the drivers, in the order that answers the first HTTP request soonest.
  *
  *   core 0, at once    configuration, network and HTTP server: /livez answers while the rest starts
- *   a task on core 1   NVMe controllers, partition tables, compute devices, jobs; /readyz turns to 200 with the last of them
+ *   a task on core 1   NVMe controllers, partition tables, compute devices, jobs
+ *   a task for each    the firmware of GPUs, which takes seconds; jobs run on the CPU device before that. /readyz turns to 200
+ *   GPU                when all have ended, well or not
  *   a task on core 0   says on the console what was found, and where to go, once the address is known
  *
  * What cannot start is logged with what to do, and left out.
@@ -14,6 +16,8 @@
 
 #include "boot/boot.h"
 #include "gpu/gpu.h"
+#include "gpu/nvidia/gsp/transport.h"
+#include "gpu/nvidia/nvidia.h"
 #include "kernel/kernel.h"
 #include "kernel/machine.h"
 #include "nvme/nvme.h"
@@ -45,6 +49,7 @@ static void start_parts(void *arg)
         http_set_ready(HTTP_PART_VOLUMES, NULL);
     }
 
+    nvidia_transport_set(&gsp_transport);
     int error = gpu_start();
     if (error) {
         log_error("devices: start failed (%d)", error);
@@ -60,6 +65,9 @@ static void start_parts(void *arg)
     } else {
         http_set_ready(HTTP_PART_JOBS, NULL);
     }
+
+    gpu_start_wait(); /* jobs run on the CPU device meanwhile */
+    http_set_ready(HTTP_PART_GPUS, NULL);
     parts_are_up = true;
     event_signal(&parts_event);
 }

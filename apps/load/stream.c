@@ -259,6 +259,7 @@ int load_stream(struct job *job, struct file *file, const struct weights *weight
         error = run(&stream);
 
     drain(&stream);
+    gpu_buffer_dma_done(buffer);
     if (stream.hashers != NULL)
         load_hashers_stop(&hashers);
     if (error != 0 && stream.copies != NULL)

@@ -198,6 +198,7 @@ struct nvidia_buffer {
 
 struct nvidia_device {
     struct gpu_device base;
+    unsigned index; /* the transport's */
     struct rm rm;
     struct mutex lock; /* RM calls, lists, address space */
     const struct nvidia_chip *chip;
@@ -226,6 +227,12 @@ struct nvidia_device {
 };
 
 extern const struct gpu_ops nvidia_ops;
+
+/* 86 for sm_86. RM numbers GB20x 10.4, what everybody else calls 12.0 (tinygrad, runtime/ops_nv.py). */
+static inline uint32_t nvidia_device_sm(const struct nvidia_device *device)
+{
+    return device->sm_version == 0xa04 ? 120 : (device->sm_version >> 8 & 0xff) * 10 + (device->sm_version & 0xf);
+}
 
 /* Where generic addresses mean shared and local memory: 16 MiB windows above everything that va_space gives out. */
 #define NVIDIA_SHARED_WINDOW_GVA UINT64_C(0x729400000000)

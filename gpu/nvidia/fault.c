@@ -161,6 +161,8 @@ static void report(struct nvidia_device *device, struct nvidia_queue *culprit, u
 void nvidia_fault_poll(struct nvidia_device *device)
 {
     mutex_lock(&device->lock);
+    if (device->rm.transport->poll)
+        device->rm.transport->poll(device->rm.context);
     for (struct nvidia_queue *queue = device->queues; queue; queue = queue->next) {
         uint32_t code = queue->channel.group->is_dead ? 0 : nvidia_channel_error(&queue->channel);
         if (code == 0)

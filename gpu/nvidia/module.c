@@ -22,11 +22,6 @@ static bool runs_on(uint32_t code_sm, uint32_t device_sm)
     return code_sm / 10 == device_sm / 10 && code_sm % 10 <= device_sm % 10;
 }
 
-static uint32_t device_sm(const struct nvidia_device *device)
-{
-    return (device->sm_version >> 8) * 10 + (device->sm_version & 0xf);
-}
-
 static int load_image(struct nvidia_device *device, struct nvidia_module *module)
 {
     int error = nvidia_memory_create(device, NVIDIA_VRAM_MAPPED,
@@ -78,7 +73,7 @@ int nvidia_module_load(struct gpu_module *gpu_module, const void *image, size_t 
                  module->cubin.problem);
         goto free_bytes;
     }
-    if (!runs_on(module->cubin.sm, device_sm(device))) {
+    if (!runs_on(module->cubin.sm, nvidia_device_sm(device))) {
         error = gpu_fail(-ENOEXEC, "%s: the code object is for sm_%u, the device is %s",
                          device->base.info.name, module->cubin.sm, device->base.info.architecture);
         goto free_bytes;
@@ -181,7 +176,7 @@ int nvidia_module_load_builtin(struct nvidia_device *device)
 {
     const struct nvidia_builtin *best = NULL;
     for (unsigned i = 0; i < nvidia_builtin_count; i++)
-        if (runs_on(nvidia_builtins[i].sm, device_sm(device)) &&
+        if (runs_on(nvidia_builtins[i].sm, nvidia_device_sm(device)) &&
             (!best || nvidia_builtins[i].sm > best->sm))
             best = &nvidia_builtins[i];
     uint64_t size_bytes = 0;

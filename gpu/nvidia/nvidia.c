@@ -3,6 +3,10 @@
  *
  * Steps of a start: RM client and device, classes and geometry, address space, doorbell page, copy engines, built-in kernels.
  * Everything from rm.h upwards is the same on bare metal and under Linux; the transport is chosen by the program.
+ *
+ * Where the transport can tell what devices there are before it opens them (bare metal: their firmware takes seconds to
+ * start), each is added at once as "starting" and brought up by a task of its own on a worker core. One that fails says why
+ * and leaves the others alone.
  */
 #include "gpu/nvidia/nvidia.h"
 
@@ -24,6 +28,7 @@
 #define VA_END                 QMD_GVA_LIMIT
 
 #define RANK_GPU               100
+#define START_STACK_BYTES      (128 * 1024) /* the bring-up keeps messages of some KiB on it */
 
 static const struct rm_transport *transport;
 
@@ -54,7 +59,7 @@ static int find_chip(struct nvidia_device *device)
     return error;
 }
 
-static int read_geometry(struct nvidia_device *device)
+static int read_geometry(struct nvidia_device *device, struct gpu_device_info *info)
 {
     struct rm_gr_info_list gr = {.count = 6,
                                  .info = {{NV2080_CTRL_GR_INFO_INDEX_SM_VERSION, 0},
@@ -81,7 +86,7 @@ static int read_geometry(struct nvidia_device *device)
     fb->info[0].index = NV2080_CTRL_FB_INFO_INDEX_HEAP_SIZE;
     error = rm_control(&device->rm, device->rm.subdevice, NV2080_CTRL_CMD_FB_GET_INFO_V2, fb,
                        sizeof(*fb));
-    device->base.info.memory_bytes = (uint64_t)fb->info[0].data << 10;
+    info->memory_bytes = (uint64_t)fb->info[0].data << 10;
     free(fb);
     if (error)
         return error;
@@ -91,7 +96,8 @@ static int read_geometry(struct nvidia_device *device)
                        &name, sizeof(name));
     if (error)
         return error;
-    memcpy(device->base.info.model, name.ascii, sizeof(device->base.info.model) - 1);
+    name.ascii[sizeof(info->model) - 1] = 0;
+    memcpy(info->model, name.ascii, sizeof(info->model));
     return 0;
 }
 
@@ -152,19 +158,16 @@ static int find_copy_engines(struct nvidia_device *device)
     return 0;
 }
 
-static void describe(struct nvidia_device *device)
+static void describe(const struct nvidia_device *device, struct gpu_device_info *info)
 {
-    struct gpu_device_info *info = &device->base.info;
-    snprintf(info->architecture, sizeof(info->architecture), "sm_%u%u",
-             device->sm_version >> 8 & 0xff, device->sm_version & 0xf);
+    snprintf(info->architecture, sizeof(info->architecture), "sm_%u", nvidia_device_sm(device));
     info->multiprocessors = device->tpc_count * device->sm_per_tpc;
     info->block_threads_max = 1024;
     info->shared_bytes_max = device->chip->shared_block_max;
     info->grid_max[0] = INT32_MAX;
     info->grid_max[1] = info->grid_max[2] = 65535;
-    device->base.block_max[0] = device->base.block_max[1] = 1024;
-    device->base.block_max[2] = 64;
-    info->is_usable = true;
+    if (device->rm.transport->describe)
+        device->rm.transport->describe(device->rm.context, info);
 }
 
 static void device_close(struct nvidia_device *device)
@@ -179,13 +182,13 @@ static void device_close(struct nvidia_device *device)
     rm_close(&device->rm);
 }
 
-static int device_open(struct nvidia_device *device)
+static int device_open(struct nvidia_device *device, struct gpu_device_info *info)
 {
     int error = va_init(&device->va, VA_BASE, VA_END - VA_BASE);
     if (!error)
         error = find_chip(device);
     if (!error)
-        error = read_geometry(device);
+        error = read_geometry(device, info);
     if (!error)
         error = make_address_space(device);
     if (!error)
@@ -195,55 +198,121 @@ static int device_open(struct nvidia_device *device)
     return error;
 }
 
-/* A device that is there but cannot be used says so, with the reason. */
-static int add_unusable(unsigned index, const char *pci_name, const char *model, const char *why)
+static int load_kernels(struct nvidia_device *device)
 {
-    struct nvidia_device *device = calloc(1, sizeof(*device));
-    if (!device)
-        return gpu_fail(-ENOMEM, "no memory for a device");
-    device->base.ops = &nvidia_ops;
-    snprintf(device->base.info.name, sizeof(device->base.info.name), "nvidia%u", index);
-    snprintf(device->base.info.pci_name, sizeof(device->base.info.pci_name), "%s", pci_name);
-    snprintf(device->base.info.model, sizeof(device->base.info.model), "%s", model);
-    snprintf(device->base.info.why_not, sizeof(device->base.info.why_not), "%s", why);
-    return gpu_device_add(&device->base);
-}
-
-static int start_one(unsigned index)
-{
-    struct nvidia_device *device = calloc(1, sizeof(*device));
-    if (!device)
-        return gpu_fail(-ENOMEM, "no memory for a device");
-    int error = rm_open(&device->rm, transport, index);
-    if (error) {
-        free(device);
-        return error;
-    }
-    device->base.ops = &nvidia_ops;
-    device->base.rank = RANK_GPU;
-    snprintf(device->base.info.name, sizeof(device->base.info.name), "nvidia%u", index);
-    error = device_open(device);
-    if (error) {
-        char model[64], why[160];
-        snprintf(model, sizeof(model), "%s",
-                 device->base.info.model[0] ? device->base.info.model : "NVIDIA GPU");
-        snprintf(why, sizeof(why), "%s", device->rm.error[0] ? device->rm.error : "no memory");
-        device_close(device);
-        free(device);
-        return add_unusable(index, "", model, why);
-    }
-    describe(device);
-    error = nvidia_module_load_builtin(device);
+    int error = nvidia_module_load_builtin(device);
     if (!error)
         error = gpu_kernel_find(device->base.builtin, "copy", &device->copy_kernel);
     if (!error)
         error = gpu_kernel_find(device->base.builtin, "fill", &device->fill_kernel);
-    if (error) {
-        device->base.info.is_usable = false;
-        device->base.rank = 0;
-        snprintf(device->base.info.why_not, sizeof(device->base.info.why_not), "%s", gpu_error());
+    return error;
+}
+
+/*
+ * Bring a device up and fill in *info: usable, or why not. -ENODEV: there is no device of this index; what else fails is
+ * the device's own affair.
+ */
+static int bring_up(struct nvidia_device *device, struct gpu_device_info *info)
+{
+    int error = rm_open(&device->rm, transport, device->index);
+    if (error == -ENODEV)
+        return error;
+    if (!error) {
+        error = device_open(device, info);
+        if (!error) {
+            describe(device, info);
+            device->base.info.multiprocessors =
+                info->multiprocessors; /* what loading kernels needs */
+            memcpy(device->base.info.architecture, info->architecture, sizeof(info->architecture));
+            error = load_kernels(device);
+            if (error)
+                snprintf(info->why_not, sizeof(info->why_not), "%s", gpu_error());
+            info->is_usable = !error;
+            return 0; /* without kernels it stays open, for its readings */
+        }
+        snprintf(info->why_not, sizeof(info->why_not), "%s",
+                 device->rm.error[0] ? device->rm.error : "no memory");
+        device_close(device);
+    } else {
+        snprintf(info->why_not, sizeof(info->why_not), "%s",
+                 device->rm.error[0] ? device->rm.error : "no memory");
     }
-    return gpu_device_add(&device->base);
+    if (info->model[0] == 0)
+        snprintf(info->model, sizeof(info->model), "NVIDIA GPU");
+    return 0;
+}
+
+static int device_new(unsigned index, struct nvidia_device **out)
+{
+    struct nvidia_device *device = calloc(1, sizeof(*device));
+    if (!device)
+        return gpu_fail(-ENOMEM, "no memory for a device");
+    device->index = index;
+    device->base.ops = &nvidia_ops;
+    device->base.rank = RANK_GPU;
+    device->base.block_max[0] = device->base.block_max[1] = 1024;
+    device->base.block_max[2] = 64;
+    snprintf(device->base.info.name, sizeof(device->base.info.name), "nvidia%u", index);
+    *out = device;
+    return 0;
+}
+
+/* One after the other, in the caller's task. */
+static int start_now(unsigned index)
+{
+    struct nvidia_device *device;
+    int error = device_new(index, &device);
+    if (error)
+        return error;
+    error = bring_up(device, &device->base.info);
+    if (!error)
+        error = gpu_device_add(&device->base);
+    if (error) {
+        if (device->rm.context)
+            device_close(device);
+        free(device);
+    }
+    return error;
+}
+
+static void start_task(void *arg)
+{
+    struct nvidia_device *device = arg;
+    struct gpu_device_info info = device->base.info;
+    info.why_not[0] = 0;
+    if (bring_up(device, &info) == -ENODEV)
+        snprintf(info.why_not, sizeof(info.why_not), "the device has gone");
+    gpu_device_started(&device->base, &info);
+}
+
+/* Add the device at once and bring it up behind the scenes. */
+static int start_later(unsigned index)
+{
+    struct gpu_device_info found = {0};
+    struct nvidia_device *device;
+    int error = transport->identify(index, &found);
+    if (!error)
+        error = device_new(index, &device);
+    if (error)
+        return error;
+    memcpy(device->base.info.model, found.model, sizeof(found.model));
+    memcpy(device->base.info.pci_name, found.pci_name, sizeof(found.pci_name));
+    snprintf(device->base.info.why_not, sizeof(device->base.info.why_not),
+             "its firmware is being started; /readyz says when that has ended");
+    device->base.info.is_starting = true;
+    error = gpu_device_add(&device->base);
+    if (error) {
+        free(device);
+        return error;
+    }
+    unsigned core = core_count() > 1 ? 1 + index % (core_count() - 1) : 0;
+    error = task_create(device->base.info.name, core, START_STACK_BYTES, start_task, device);
+    if (error) {
+        found = device->base.info;
+        snprintf(found.why_not, sizeof(found.why_not), "no memory for the task that starts it");
+        gpu_device_started(&device->base, &found);
+    }
+    return 0;
 }
 
 /* Without a transport: which GPUs there are, from their PCI identity. */
@@ -254,14 +323,20 @@ static int list_pci_devices(void)
     for (unsigned i = 0; (pci = pci_device_get(i)) != NULL; i++) {
         if (pci->vendor_id != PCI_VENDOR_NVIDIA || pci->base_class != PCI_CLASS_DISPLAY)
             continue;
-        char model[64];
-        snprintf(model, sizeof(model), "NVIDIA GPU %04x at %s", pci->device_id, pci->name);
-        int error =
-            add_unusable(found++, pci->name, model,
-                         "this build does not start the GPU's firmware yet; under Linux, with "
-                         "NVIDIA's driver, the hosted program uses it");
+        struct nvidia_device *device;
+        int error = device_new(found++, &device);
         if (error)
             return error;
+        struct gpu_device_info *info = &device->base.info;
+        snprintf(info->model, sizeof(info->model), "NVIDIA GPU %04x", pci->device_id);
+        snprintf(info->pci_name, sizeof(info->pci_name), "%s", pci->name);
+        snprintf(info->why_not, sizeof(info->why_not),
+                 "this program does not start GPUs itself; with NVIDIA's driver it uses them");
+        error = gpu_device_add(&device->base);
+        if (error) {
+            free(device);
+            return error;
+        }
     }
     return 0;
 }
@@ -271,7 +346,7 @@ int nvidia_start(void)
     if (!transport)
         return list_pci_devices();
     for (unsigned index = 0;; index++) {
-        int error = start_one(index);
+        int error = transport->identify ? start_later(index) : start_now(index);
         if (error == -ENODEV)
             return 0;
         if (error)
@@ -368,6 +443,19 @@ static void stop(struct gpu_device *gpu_device)
     free(device);
 }
 
+/* Whether other PCI devices reach all of it. */
+static bool is_on_bus(struct nvidia_device *device, const struct nvidia_memory *memory)
+{
+    if (memory->kind == NVIDIA_HOST)
+        return true;
+    if (!device->rm.transport->bus_address)
+        return false;
+    for (uint64_t at = 0, run; at < memory->size_bytes; at += run)
+        if (device->rm.transport->bus_address(device->rm.context, memory->handle, at, &run) == 0)
+            return false;
+    return true;
+}
+
 static int buffer_alloc(struct gpu_buffer *gpu_buffer)
 {
     struct nvidia_device *device = (struct nvidia_device *)gpu_buffer->device;
@@ -379,7 +467,9 @@ static int buffer_alloc(struct gpu_buffer *gpu_buffer)
         return error;
     gpu_buffer->gva = buffer->memory.gva;
     gpu_buffer->cpu = buffer->memory.cpu;
-    gpu_buffer->is_dma_ready = gpu_buffer->memory == GPU_MEMORY_HOST;
+    mutex_lock(&device->lock);
+    gpu_buffer->is_dma_ready = is_on_bus(device, &buffer->memory);
+    mutex_unlock(&device->lock);
     return 0;
 }
 
@@ -389,10 +479,28 @@ static void buffer_free(struct gpu_buffer *gpu_buffer)
                           &((struct nvidia_buffer *)gpu_buffer)->memory);
 }
 
-static uint64_t buffer_dma(const struct gpu_buffer *buffer, uint64_t offset, uint64_t *run_bytes)
+static uint64_t buffer_dma(const struct gpu_buffer *gpu_buffer, uint64_t offset,
+                           uint64_t *run_bytes)
 {
-    *run_bytes = buffer->size_bytes - offset; /* page_alloc() memory is contiguous */
-    return dma_addr((uint8_t *)buffer->cpu + offset);
+    struct nvidia_device *device = (struct nvidia_device *)gpu_buffer->device;
+    const struct nvidia_memory *memory = &((const struct nvidia_buffer *)gpu_buffer)->memory;
+    if (memory->kind == NVIDIA_HOST) {
+        *run_bytes = gpu_buffer->size_bytes - offset; /* page_alloc() memory is contiguous */
+        return dma_addr((uint8_t *)gpu_buffer->cpu + offset);
+    }
+    mutex_lock(&device->lock);
+    uint64_t dma =
+        device->rm.transport->bus_address(device->rm.context, memory->handle, offset, run_bytes);
+    mutex_unlock(&device->lock);
+    *run_bytes = min_u64(*run_bytes, gpu_buffer->size_bytes - offset);
+    return dma;
+}
+
+static void buffer_dma_done(const struct gpu_buffer *gpu_buffer)
+{
+    struct nvidia_device *device = (struct nvidia_device *)gpu_buffer->device;
+    if (gpu_buffer->memory == GPU_MEMORY_VRAM && device->rm.transport->flush_bus_writes)
+        device->rm.transport->flush_bus_writes(device->rm.context);
 }
 
 const struct gpu_ops nvidia_ops = {
@@ -409,6 +517,7 @@ const struct gpu_ops nvidia_ops = {
     .buffer_alloc = buffer_alloc,
     .buffer_free = buffer_free,
     .buffer_dma = buffer_dma,
+    .buffer_dma_done = buffer_dma_done,
     .module_load = nvidia_module_load,
     .module_unload = nvidia_module_unload,
     .kernel_find = nvidia_kernel_find,

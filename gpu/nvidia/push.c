@@ -24,6 +24,7 @@
 #define SUBCHANNEL_HOST                                 0 /* methods below 0x100 are the host engine's on every subchannel */
 
 #define HOST_SET_OBJECT                                 0x0000
+#define HOST_NON_STALL_INTERRUPT                        0x0020
 #define HOST_SEM_ADDR_LO                                0x005c
 #define HOST_SEM_EXECUTE                                0x006c
 #define SEM_EXECUTE_OPERATION                           BITS(2, 0)
@@ -154,6 +155,12 @@ void push_semaphore_acquire(struct push *push, uint64_t gva, uint64_t value,
               field_put(SEM_EXECUTE_OPERATION, SEM_OPERATION_ACQ_STRICT_GEQ) |
                   SEM_EXECUTE_ACQUIRE_SWITCH_TSG |
                   (payload == PUSH_PAYLOAD_64 ? SEM_EXECUTE_PAYLOAD_64BIT : 0));
+}
+
+void push_notify(struct push *push)
+{
+    method(push, SUBCHANNEL_HOST, HOST_NON_STALL_INTERRUPT, 1);
+    put(push, 0);
 }
 
 /* ---- compute --------------------------------------------------------------------------------------------------- */

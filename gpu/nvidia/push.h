@@ -38,6 +38,8 @@ struct push_release {
     bool timestamp;            /* also write the GPU's time in ns, 8 bytes after the address */
 };
 void push_semaphore_release(struct push *push, const struct push_release *release);
+/* The host engine interrupts the CPU when it comes to this: behind a release that waits for idle, when all is done. */
+void push_notify(struct push *push);
 /* Wait until *gva >= value, unsigned; meanwhile other channels of the group run. */
 void push_semaphore_acquire(struct push *push, uint64_t gva, uint64_t value, enum push_payload payload);
 

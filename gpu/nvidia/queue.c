@@ -536,6 +536,14 @@ int nvidia_queue_submit(struct gpu_queue *queue)
                                                              .payload = PUSH_PAYLOAD_64});
     }
     close_group(q, &push);
+    if (device->rm.transport
+            ->completion) { /* somebody may sleep until the fence: wake them when it is reached */
+        push_semaphore_release(&push, &(struct push_release){.gva = q->fence.gva,
+                                                             .value = q->fence_next,
+                                                             .payload = PUSH_PAYLOAD_64,
+                                                             .wait_idle = true});
+        push_notify(&push);
+    }
     append(q, &push);
     close_segment(q);
 

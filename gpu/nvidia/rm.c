@@ -17,9 +17,11 @@
 static int rm_result(struct rm *rm, uint32_t status, const char *what, uint32_t a, uint32_t b)
 {
     int error = rm_status_errno(status);
-    if (error != 0)
-        snprintf(rm->error, sizeof(rm->error), "RM %s 0x%08x on 0x%08x: %s (0x%x)", what, a, b,
-                 rm_status_name(status), status);
+    if (error == 0)
+        return 0;
+    const char *details = rm->transport->error ? rm->transport->error(rm->context) : "";
+    snprintf(rm->error, sizeof(rm->error), "RM %s 0x%08x on 0x%08x: %s (0x%x)%s%s", what, a, b,
+             rm_status_name(status), status, details[0] ? ": " : "", details);
     return error;
 }
 
@@ -169,7 +171,7 @@ unsigned rm_object_count(const struct rm *rm)
 int rm_open(struct rm *rm, const struct rm_transport *transport, unsigned index)
 {
     *rm = (struct rm){.transport = transport};
-    int error = transport->open(index, &rm->context, &rm->gpu_id);
+    int error = transport->open(index, &rm->context, &rm->gpu_id, rm->error, sizeof(rm->error));
     if (error)
         return error;
 
@@ -208,15 +210,16 @@ int rm_open(struct rm *rm, const struct rm_transport *transport, unsigned index)
         goto free_client;
     return 0;
 
-free_client:
-    log_error("nvidia: %s", rm->error);
+free_client:;
+    char reason[sizeof(rm->error)];
+    memcpy(reason, rm->error, sizeof(reason));
     rm_close(rm);
-    return error;
+    memcpy(rm->error, reason, sizeof(reason));
+    return error == -ENODEV ? -EIO : error; /* -ENODEV says that there is no such device */
 close_transport:
-    log_error("nvidia: %s", rm->error);
     transport->close(rm->context);
     rm->context = NULL;
-    return error;
+    return error == -ENODEV ? -EIO : error;
 }
 
 void rm_close(struct rm *rm)

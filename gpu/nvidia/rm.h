@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct event;
+struct gpu_device_info;
 struct rm;
 
 /* A window of device or system memory in our address space. */
@@ -23,11 +25,16 @@ struct rm_cpu_map {
     uint64_t cookie; /* the transport's own */
 };
 
-/* alloc, control and so on return an RM status (0: NV_OK); open returns a negative errno. */
+/* alloc, control and so on return an RM status (0: NV_OK); open returns a negative errno. Ops marked (optional) may be NULL. */
 struct rm_transport {
     const char *name;
-    /* -ENODEV past the last device. Fills *context and *gpu_id, the RM's number of the device. */
-    int (*open)(unsigned index, void **context, uint32_t *gpu_id);
+    /* (optional) What is known of a device before it is opened, which may take seconds: 0, or -ENODEV past the last. */
+    int (*identify)(unsigned index, struct gpu_device_info *info);
+    /*
+     * -ENODEV past the last device. Fills *context and *gpu_id, the RM's number of the device; when it fails, error, for
+     * people.
+     */
+    int (*open)(unsigned index, void **context, uint32_t *gpu_id, char *error, size_t error_bytes);
     void (*close)(void *context);
     uint32_t (*alloc)(void *context, uint32_t client, uint32_t parent, uint32_t *handle, uint32_t class_id, void *params,
                       uint32_t params_bytes);
@@ -44,6 +51,19 @@ struct rm_transport {
     /* Make host memory that we own an RM memory object named handle. */
     uint32_t (*register_host)(void *context, uint32_t client, uint32_t device, uint32_t handle, void *va,
                               uint64_t size_bytes);
+
+    /* (optional) Why the last call failed, in words; "" when there are none. */
+    const char *(*error)(void *context);
+    /* (optional) Chip, firmware, VRAM, engines, time of the start. */
+    void (*describe)(void *context, struct gpu_device_info *info);
+    /* (optional) Where byte `offset` of a memory object lies for other PCI devices, and how far on; 0: out of their reach. */
+    uint64_t (*bus_address)(void *context, uint32_t memory, uint64_t offset, uint64_t *run_bytes);
+    /* (optional) What other PCI devices have written there is seen by work that is submitted from now on. */
+    void (*flush_bus_writes)(void *context);
+    /* (optional) Signalled when the GPU has run a notify method or a channel has died: then waiters need not poll. */
+    struct event *(*completion)(void *context);
+    /* (optional) Look whether the device is still there and has something to say. Cheap when called often. */
+    void (*poll)(void *context);
 };
 
 struct rm_object {
@@ -60,7 +80,7 @@ struct rm {
     struct rm_object *objects;
     unsigned object_capacity, object_count;
     uint64_t created;
-    char error[160]; /* the last failed call in words: what was asked and the status's name */
+    char error[240]; /* the last failed call in words: what was asked, the status's name, what the transport says */
 };
 
 int rm_open(struct rm *rm, const struct rm_transport *transport, unsigned index);

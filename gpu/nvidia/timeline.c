@@ -15,6 +15,8 @@
 #define FAULT_POLL_NS        (20 * NS_PER_US)
 /* After this long of spinning a waiter lets other tasks run; below it, the wake-up itself would be most of the latency. */
 #define SPIN_NS              (50 * NS_PER_US)
+/* A lost interrupt costs this much, no more. */
+#define NAP_NS               NS_PER_MS
 
 struct nvidia_semaphore_block {
     struct nvidia_semaphore_block *next;
@@ -118,9 +120,25 @@ void nvidia_timeline_signal(struct gpu_timeline *timeline, uint64_t value)
         ;
 }
 
+/* Where the transport tells of completions: sleep until the next one, or NAP_NS, or when the deadline is nearer, until that. */
+static void nap(struct nvidia_device *device, _Atomic uint64_t *value, uint64_t wanted,
+                uint64_t deadline_ns)
+{
+    struct event *completion = device->rm.transport->completion
+                                   ? device->rm.transport->completion(device->rm.context)
+                                   : NULL;
+    if (!completion) {
+        task_yield();
+        return;
+    }
+    uint32_t seen = event_read(completion);
+    if (atomic_load_explicit(value, memory_order_acquire) < wanted)
+        event_wait(completion, seen, min_u64(deadline_ns, time_ns() + NAP_NS));
+}
+
 /*
- * Spin until *value reaches `wanted`; yield after SPIN_NS. 0, -ETIMEDOUT, or -EIO when a queue of the device faulted
- * meanwhile and the value was not reached all the same.
+ * Spin until *value reaches `wanted`; after SPIN_NS sleep, or yield where nothing would wake us. 0, -ETIMEDOUT, or -EIO when
+ * a queue of the device faulted meanwhile and the value was not reached all the same.
  */
 static int wait_value(struct nvidia_device *device, _Atomic uint64_t *value, uint64_t wanted,
                       uint64_t deadline_ns)
@@ -145,7 +163,7 @@ static int wait_value(struct nvidia_device *device, _Atomic uint64_t *value, uin
         if (now_ns >= deadline_ns)
             return atomic_load_explicit(value, memory_order_acquire) >= wanted ? 0 : -ETIMEDOUT;
         if (now_ns - start_ns >= SPIN_NS)
-            task_yield();
+            nap(device, value, wanted, deadline_ns);
     }
 }
 

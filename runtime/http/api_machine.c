@@ -24,9 +24,9 @@ extern const uint64_t page_html_size, openapi_json_size;
 
 /* ---- readiness ------------------------------------------------------------------------------------------------- */
 
-const char *const http_part_names[HTTP_PART_COUNT] = {"devices", "volumes", "jobs"};
+const char *const http_part_names[HTTP_PART_COUNT] = {"devices", "volumes", "jobs", "gpus"};
 static const char *_Atomic part_problems[HTTP_PART_COUNT] = {"not started yet", "not started yet",
-                                                             "not started yet"};
+                                                             "not started yet", "starting"};
 
 void http_set_ready(enum http_part part, const char *why_not)
 {

@@ -47,7 +47,13 @@ int http_tcp_start(void);
 void http_set_token(const char *token);
 
 /* What /readyz waits for besides the network. Every part starts out as not ready. */
-enum http_part { HTTP_PART_DEVICES, HTTP_PART_VOLUMES, HTTP_PART_JOBS, HTTP_PART_COUNT };
+enum http_part {
+    HTTP_PART_DEVICES, /* known; the CPU device works */
+    HTTP_PART_VOLUMES,
+    HTTP_PART_JOBS,
+    HTTP_PART_GPUS,    /* none is starting any more, which may take seconds; jobs run before that, on the CPU device */
+    HTTP_PART_COUNT,
+};
 /* why_not NULL: ready; else a static string for people: "reading partition tables". Any core. */
 void http_set_ready(enum http_part part, const char *why_not);
 /* When the first reply was complete, in time_ns(), for ingot_boot_duration_seconds; 0 before there was one. */

@@ -236,7 +236,7 @@ int job_start(void)
     for (unsigned i = 0; (device = gpu_device_get(i)) != NULL; i++) {
         struct gpu_device_info info;
         gpu_device_info(device, &info);
-        int error = info.is_usable ? runner_add(device, info.name) : 0;
+        int error = info.is_usable || info.is_starting ? runner_add(device, info.name) : 0;
         if (error != 0)
             return error;
     }

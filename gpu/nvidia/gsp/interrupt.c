@@ -94,8 +94,11 @@ static bool serve_vector(struct gsp_interrupts *interrupts, uint32_t vector)
     interrupts->served++;
     for (unsigned i = 0; i < interrupts->source_count; i++) {
         struct gsp_interrupt_source *source = &interrupts->source[i];
-        if (source->non_stall == vector)
+        if (source->non_stall == vector) {
             event_signal(&source->event);
+            if (interrupts->any != NULL)
+                event_signal(interrupts->any);
+        }
         if (source->stall == vector && source->engine == MC_ENGINE_IDX_GSP)
             is_gsp = true;
     }

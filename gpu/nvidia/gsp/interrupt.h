@@ -41,6 +41,7 @@ struct gsp_interrupt_source {
 struct gsp_interrupts {
     struct hw *hw;
     struct rpc *rpc;
+    struct event *any; /* signalled too, at every non-stall interrupt; NULL: nobody waits for all. Set after start */
     unsigned leaf_count;                           /* 8 or 16 */
     uint32_t leaf_enabled[GSP_INTERRUPT_LEAF_MAX]; /* 0 before gsp_interrupts_route() */
     uint32_t top_enabled;

@@ -360,7 +360,8 @@ static bool range_is_valid(const struct mmu *mmu, uint64_t gva, uint64_t size_by
 int mmu_map(struct mmu *mmu, uint64_t gva, const struct mmu_extent *extents, unsigned count,
             unsigned flags)
 {
-    const uint64_t pa_end = BIT(mmu->version == 2 ? 46 : 52); /* what the address fields hold */
+    /* What the address fields hold: in version 2 the upper bits of VRAM's are the peer's number and compression. */
+    const uint64_t pa_end = BIT(mmu->version == 3 ? 52 : flags & MMU_SYSTEM ? 58 : 37);
     uint64_t size_bytes = 0;
     if (flags & ~(MMU_SYSTEM | MMU_PRIVILEGED))
         return -EINVAL;

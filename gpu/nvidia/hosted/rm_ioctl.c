@@ -134,7 +134,8 @@ static int open_card(const struct connection *connection)
     return fd;
 }
 
-static int ioctl_open(unsigned index, void **context, uint32_t *gpu_id)
+static int ioctl_open(unsigned index, void **context, uint32_t *gpu_id, char *reason,
+                      size_t reason_bytes)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
     if (!connection)
@@ -161,7 +162,7 @@ static int ioctl_open(unsigned index, void **context, uint32_t *gpu_id)
 
     connection->card_fd = open_card(connection);
     if (connection->card_fd < 0) {
-        log_error("nvidia: /dev/nvidia%u: %s", connection->minor, strerror(errno));
+        snprintf(reason, reason_bytes, "/dev/nvidia%u: %s", connection->minor, strerror(errno));
         error = -EIO;
         goto close_control;
     }
