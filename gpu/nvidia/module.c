@@ -161,7 +161,7 @@ int nvidia_kernel_find(struct gpu_kernel *gpu_kernel)
 /* The newest code on the boot disk that the device runs; NULL: there is none. */
 static const void *find_on_disk(const struct nvidia_device *device, uint64_t *size_bytes)
 {
-    uint32_t sm = device_sm(device);
+    uint32_t sm = nvidia_device_sm(device);
     for (uint32_t back = 0; back <= sm % 10; back++) {
         char name[64];
         snprintf(name, sizeof(name), "nvidia/kernels/sm_%u.cubin", sm - back);
