@@ -383,13 +383,26 @@ int falcon_run_hs(struct hw *hw, const struct falcon *falcon, const struct falco
     return error ? error : falcon_run(hw, falcon, image->boot_vector, mailbox);
 }
 
+/* Where the core says that it runs. */
+static uint32_t riscv_active(struct hw *hw, const struct falcon *falcon, uint32_t *mask)
+{
+    *mask = is_old(hw) ? NV_PRISCV_RISCV_CORE_SWITCH_RISCV_STATUS_ACTIVE_STAT
+                       : NV_PRISCV_RISCV_CPUCTL_ACTIVE_STAT;
+    return falcon->base2 +
+           (is_old(hw) ? NV_PRISCV_RISCV_CORE_SWITCH_RISCV_STATUS : NV_PRISCV_RISCV_CPUCTL);
+}
+
 bool falcon_is_riscv_active(struct hw *hw, const struct falcon *falcon)
 {
-    if (is_old(hw))
-        return hw_read32(hw, falcon->base2 + NV_PRISCV_RISCV_CORE_SWITCH_RISCV_STATUS) &
-               NV_PRISCV_RISCV_CORE_SWITCH_RISCV_STATUS_ACTIVE_STAT;
-    return hw_read32(hw, falcon->base2 + NV_PRISCV_RISCV_CPUCTL) &
-           NV_PRISCV_RISCV_CPUCTL_ACTIVE_STAT;
+    uint32_t mask, reg = riscv_active(hw, falcon, &mask);
+    return hw_read32(hw, reg) & mask;
+}
+
+int falcon_wait_riscv_active(struct hw *hw, const struct falcon *falcon, uint64_t timeout_ns,
+                             const char *what)
+{
+    uint32_t mask, reg = riscv_active(hw, falcon, &mask);
+    return hw_wait32(hw, reg, mask, mask, timeout_ns, what);
 }
 
 int falcon_fuse_version(struct hw *hw, uint16_t engine_id_mask, uint8_t ucode_id, unsigned *version)

@@ -68,6 +68,7 @@ void falcon_mailbox_write(struct hw *hw, const struct falcon *falcon, const uint
 void falcon_mailbox_read(struct hw *hw, const struct falcon *falcon, uint32_t mailbox[2]);
 
 bool falcon_is_riscv_active(struct hw *hw, const struct falcon *falcon);
+int falcon_wait_riscv_active(struct hw *hw, const struct falcon *falcon, uint64_t timeout_ns, const char *what);
 /*
  * GA100 on: the version that the chip's fuses ask of code with this id on these engines, 0 to 16, for the choice among its
  * signatures. -EINVAL when no such fuse is known, -EIO when it cannot be read.

@@ -114,9 +114,9 @@ static int resume(struct gsp_events *events)
                        mailbox[0], mailbox[1]);
     if (hw->chip->falcon == HW_FALCON_GA102)
         hw_write32(hw, falcon_gsp.base + NV_PFALCON_FALCON_OS, events->app_version);
-    if (!falcon_is_riscv_active(hw, &falcon_gsp))
-        return hw_fail(hw, -EIO, "CPU sequencer: the GSP's RISC-V core is not active after resume");
-    return 0;
+    /* The hand-off bit may still be that of an earlier start, so the core gets time of its own. */
+    return falcon_wait_riscv_active(hw, &falcon_gsp, RELOAD_NS,
+                                    "CPU sequencer: the GSP's RISC-V core active after resume");
 }
 
 static int run(struct gsp_events *events, uint32_t op, const uint8_t *arguments, uint32_t *saved)
