@@ -14,6 +14,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,8 @@ static struct peer peer;
 static uint32_t peer_registers[PEER_REGISTER_BYTES / 4];
 /* What a register write does beside being remembered; NULL: nothing. */
 static void (*peer_on_write)(uint32_t reg, uint32_t value);
+/* The same for registers that do not remember what is written: true when the write has been dealt with. */
+static bool (*peer_take_write)(uint32_t reg, uint32_t value);
 /* What a register reads as; NULL: as it was written. */
 static uint32_t (*peer_on_read)(uint32_t reg);
 
@@ -72,6 +75,8 @@ void mmio_write32(volatile void *reg, uint32_t value)
 {
     uint32_t offset = peer_offset(reg);
     assert_true(offset < PEER_REGISTER_BYTES);
+    if (peer_take_write != NULL && peer_take_write(offset, value))
+        return;
     peer_registers[offset / 4] = value;
     if (offset == PEER_DOORBELL) {
         peer.doorbells++;
@@ -284,6 +289,7 @@ static inline void peer_open(const char *chip_name)
     memset(&peer, 0, sizeof(peer));
     memset(peer_registers, 0, sizeof(peer_registers));
     peer_on_write = NULL;
+    peer_take_write = NULL;
     peer_on_read = NULL;
     host_log_level(LOG_ERROR);
     peer_live_bytes = host_page_live_bytes();
