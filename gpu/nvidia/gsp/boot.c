@@ -32,10 +32,11 @@
 
 /* ---- memory --------------------------------------------------------------------------------------------------------- */
 
-static int memory_create(struct hw *hw, const char *what, uint64_t bytes, struct gsp_memory *out)
+static int memory_allocate(struct hw *hw, const char *what, uint64_t bytes, bool is_zeroed,
+                           struct gsp_memory *out)
 {
     bytes = align_up(bytes, PAGE_SIZE);
-    out->va = page_alloc(bytes, 0);
+    out->va = is_zeroed ? page_alloc(bytes, 0) : page_alloc_dirty(bytes, 0);
     if (out->va == NULL)
         return hw_fail(hw, -ENOMEM, "no memory for %s (%llu KiB)", what,
                        (unsigned long long)(bytes >> 10));
@@ -44,13 +45,20 @@ static int memory_create(struct hw *hw, const char *what, uint64_t bytes, struct
     return 0;
 }
 
+static int memory_create(struct hw *hw, const char *what, uint64_t bytes, struct gsp_memory *out)
+{
+    return memory_allocate(hw, what, bytes, true, out);
+}
+
 static int memory_copy(struct hw *hw, const char *what, struct gsp_bytes from,
                        struct gsp_memory *out)
 {
-    int error = memory_create(hw, what, from.bytes, out);
-    if (error == 0)
-        memcpy(out->va, from.data, from.bytes);
-    return error;
+    int error = memory_allocate(hw, what, from.bytes, false, out);
+    if (error < 0)
+        return error;
+    memcpy(out->va, from.data, from.bytes);
+    memset((uint8_t *)out->va + from.bytes, 0, out->bytes - from.bytes);
+    return 0;
 }
 
 static void memory_free(struct gsp_memory *memory)
@@ -223,7 +231,6 @@ static int boot_by_sec2(struct gsp *gsp)
         error = fwsec_frts(hw, loader, layout->frts.offset, layout->frts.bytes);
         if (error < 0)
             return error;
-        hw_step(hw, "FWSEC has made WPR2, FRTS at %#llx", (unsigned long long)layout->frts.offset);
     }
     error = falcon_reset_riscv(hw, &falcon_gsp);
     if (error < 0)
