@@ -336,6 +336,14 @@ $(BUILD)/test/libmodel.a: $(call objects,$(BUILD)/test/obj,$(MODEL_RM_SRC))
 $(BUILD)/test/test_model_rm: $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/libmodel.a
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka
+# The GPU model inside a test: linked into one object that shows the names of tests/model/embed.h only.
+MODEL_TESTS := $(addprefix $(BUILD)/test/test_,gsp_model)
+$(BUILD)/test/model.o: $(call objects,$(BUILD)/test/obj,$(wildcard tests/model/*.c)) $(MODEL_KERNEL_OBJ)
+	$(call say,LINK    ,$@)
+	$(Q)ld -r -o $@.all $^ && objcopy --wildcard --keep-global-symbol='embed_*' $@.all $@ && rm $@.all
+$(MODEL_TESTS): $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/model.o $(BUILD)/test/libingot.a | $(FIRMWARE_STAMP)
+	$(call say,LINK    ,$@)
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(BUILD)/test/model.o $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
 # What cores do at the same time, once more under the thread sanitizer, which goes with no other.
 $(BUILD)/test/%.tsan: tests/unit/%.c $(TWIN_SRC) $(wildcard kernel/*.c kernel/*.h tests/host/*.h)
 	$(call say,CLANG   ,$@)

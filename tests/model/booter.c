@@ -154,6 +154,7 @@ static void load_run(struct falcon *f)
     struct model *m = f->m;
     next = (struct load){.meta_bus = (uint64_t)f->mailbox[1] << 32 | f->mailbox[0],
                          .starts_gsp = true};
+    boot_handoff_set(m, false);
     next.error = load_check(f);
     uint64_t delay_ns = RUN_NS;
     enum fault_mode mode;

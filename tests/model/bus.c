@@ -26,6 +26,8 @@ struct bus {
     unsigned block_count;
     struct range ranges[RANGES_MAX];
     unsigned range_count;
+    bool is_lost;
+    unsigned decode_complaints;
 };
 
 int bus_init(struct model *m)
@@ -119,10 +121,9 @@ static void dword_write(struct model *m, uint32_t reg, uint32_t value)
 /* The GPU fell off the bus: everything reads as ones (fault "lost"). */
 static bool is_lost(struct model *m)
 {
-    static bool lost;
-    if (!lost && m->bus != NULL && fault(m, "lost", NULL))
-        lost = true;
-    return lost;
+    struct bus *bus = m->bus;
+    bus->is_lost = bus->is_lost || fault(m, "lost", NULL);
+    return bus->is_lost;
 }
 
 void bus_bar0_read(struct model *m, uint64_t offset, void *out, unsigned bytes)
@@ -131,8 +132,9 @@ void bus_bar0_read(struct model *m, uint64_t offset, void *out, unsigned bytes)
     if (is_lost(m))
         return;
     if (!pci_decodes_memory(m)) {
-        refuse(m, "read of BAR0 + %#llx while the GPU does not decode memory",
-               (unsigned long long)offset);
+        if (m->bus->decode_complaints++ < 3)
+            refuse(m, "read of BAR0 + %#llx while the GPU does not decode memory",
+                   (unsigned long long)offset);
         return;
     }
     if (bytes == 8 && offset % 8 == 0) {
@@ -194,6 +196,12 @@ int bus_dma_map(struct model *m, uint64_t bus, uint64_t bytes, uint64_t offset, 
         return error;
     b->ranges[b->range_count++] = (struct range){bus, bytes, memory, is_writable};
     return 0;
+}
+
+void bus_identity_map(struct model *m)
+{
+    m->bus->ranges[m->bus->range_count++] =
+        (struct range){4096, (UINT64_C(1) << 47) - 4096, (uint8_t *)4096, true};
 }
 
 int bus_dma_unmap(struct model *m, uint64_t bus, uint64_t bytes, bool all)

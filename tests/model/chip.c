@@ -130,7 +130,8 @@ static const struct chip chips[] = {
         .gsp_firmware = "gb202",
         .signature_section = ".fwsignature_gb20x",
         .family = BLACKWELL,
-        .boot_0 = BOOT_0(0x1b, 2), /* nouveau still tells it by this: nvkm/engine/device/base.c, 0x1b2 */
+        .boot_0 =
+            BOOT_0(0x1b, 2), /* nouveau still tells it by this: nvkm/engine/device/base.c, 0x1b2 */
         .boot_42 = BOOT_42(0x1b, 2),
         .device_id = 0x2b85,
         .subsystem_id = 0x2057,

@@ -150,7 +150,7 @@ static void engine_written(struct falcon *f, uint32_t value)
     if (fault(m, f->is_gsp ? "gsp.reset" : "sec2.reset", &mode)) {
         if (mode == FAULT_HANG)
             return;
-        delay_ns = late_ns();
+        delay_ns = 50000000; /* ever so late for what takes microseconds */
     }
     timer_add(m, delay_ns, scrub_done, f);
 }
@@ -252,7 +252,7 @@ static void dma_start(struct falcon *f, uint32_t command)
     struct model *m = f->m;
     if (!memory_is_ready(f, "DMA started"))
         return;
-    if (f->dma_busy_reads > 3 || f->is_dma_stuck) {
+    if (f->dma_busy_reads > 3) {
         refuse(m, "%s: DMATRFCMD written while the queue is full", f->name);
         return;
     }
@@ -269,6 +269,7 @@ static void dma_start(struct falcon *f, uint32_t command)
         refuse(m, "%s: DMA of %u bytes to %s at %#x, offset %#x", f->name, bytes,
                imem ? "IMEM" : "DMEM", to, f->dma_offset);
         f->is_dma_stuck = true;
+        f->dma_busy_reads++;
         return;
     }
     uint64_t base = ((uint64_t)f->dma_base[1] << 32 | f->dma_base[0]) << 8;
@@ -276,11 +277,10 @@ static void dma_start(struct falcon *f, uint32_t command)
     uint64_t address = (base + f->dma_offset) & ((UINT64_C(1) << 49) - 1);
     enum fault_mode mode;
     if (fault(m, f->is_gsp ? "gsp.dma" : "sec2.dma", &mode)) {
-        if (mode == FAULT_HANG) {
+        if (mode == FAULT_HANG)
             f->is_dma_stuck = true;
-            return;
-        }
         memset((imem ? f->imem : f->dmem) + to, 0xa5, bytes);
+        f->is_spoiled = true;
     } else if (!falcon_dma_read(f, command >> 12 & 7, address, (imem ? f->imem : f->dmem) + to,
                                 bytes)) {
         f->is_dma_stuck = true; /* a DMA that faults leaves the engine waiting */
@@ -295,7 +295,7 @@ static void dma_start(struct falcon *f, uint32_t command)
 static uint32_t dma_status(struct falcon *f)
 {
     if (f->is_dma_stuck)
-        return 0;
+        return f->dma_busy_reads > 3 ? DMATRFCMD_FULL : 0;
     if (f->dma_busy_reads == 0)
         return DMATRFCMD_IDLE;
     uint32_t value = f->dma_busy_reads > 3 ? DMATRFCMD_FULL : 0;
@@ -305,10 +305,13 @@ static uint32_t dma_status(struct falcon *f)
 
 /* ---- what was loaded ------------------------------------------------------------------------------------------- */
 
+/* What was loaded is wrong: the guest's doing, unless a fault was asked for that spoils it. */
+#define complain(f, ...) \
+    ((f)->is_spoiled ? trace((f)->m, __VA_ARGS__) : refuse((f)->m, __VA_ARGS__))
+
 bool falcon_has_code(struct falcon *f, const char *what, const uint8_t *code, uint32_t bytes,
                      uint32_t address, bool is_secure)
 {
-    struct model *m = f->m;
     for (uint32_t at = 0; at < bytes; at += FALCON_BLOCK) {
         uint32_t n = bytes - at < FALCON_BLOCK ? bytes - at : FALCON_BLOCK;
         unsigned i = 0;
@@ -316,19 +319,19 @@ bool falcon_has_code(struct falcon *f, const char *what, const uint8_t *code, ui
                !(f->block[i].is_loaded && f->block[i].tag == (address + at) >> 8))
             i++;
         if (i == FALCON_BLOCKS) {
-            refuse(m, "%s: %s: no IMEM block has the tag of address %#x", f->name, what,
-                   address + at);
+            complain(f, "%s: %s: no IMEM block has the tag of address %#x", f->name, what,
+                     address + at);
             return false;
         }
         if (f->block[i].is_secure != is_secure) {
-            refuse(m, "%s: %s: IMEM block %#x (address %#x) is loaded %s", f->name, what,
-                   i * FALCON_BLOCK, address + at, is_secure ? "as not secure" : "as secure");
+            complain(f, "%s: %s: IMEM block %#x (address %#x) is loaded %s", f->name, what,
+                     i * FALCON_BLOCK, address + at, is_secure ? "as not secure" : "as secure");
             return false;
         }
         for (uint32_t k = 0; k < n; k++)
             if (f->imem[i * FALCON_BLOCK + k] != code[at + k]) {
-                refuse(m, "%s: %s: code at %#x is %#x, signed was %#x", f->name, what,
-                       address + at + k, f->imem[i * FALCON_BLOCK + k], code[at + k]);
+                complain(f, "%s: %s: code at %#x is %#x, signed was %#x", f->name, what,
+                         address + at + k, f->imem[i * FALCON_BLOCK + k], code[at + k]);
                 return false;
             }
     }
@@ -344,8 +347,8 @@ bool falcon_has_data(struct falcon *f, const char *what, const uint8_t *data, ui
             is_patched |= at >= patches[i].offset && at - patches[i].offset < patches[i].bytes;
         if (is_patched || f->dmem[address + at] == data[at])
             continue;
-        refuse(f->m, "%s: %s: data at %#x is %#x, the image has %#x", f->name, what, address + at,
-               f->dmem[address + at], data[at]);
+        complain(f, "%s: %s: data at %#x is %#x, the image has %#x", f->name, what, address + at,
+                 f->dmem[address + at], data[at]);
         return false;
     }
     return true;
@@ -355,35 +358,35 @@ bool falcon_brom_check(struct falcon *f, uint32_t engine, uint32_t ucode,
                        uint32_t signature_address, const uint8_t *signature,
                        uint32_t signature_bytes, uint32_t entry)
 {
-    struct model *m = f->m;
     bool is_right = true;
     /* MOD_SEL.ALGO 1: RSA3K, the only one published. */
     if (f->brom_algorithm != 1) {
-        refuse(m, "%s: BROM: MOD_SEL is %#x, not RSA3K", f->name, f->brom_algorithm);
+        complain(f, "%s: BROM: MOD_SEL is %#x, not RSA3K", f->name, f->brom_algorithm);
         is_right = false;
     }
     if (f->brom_engine != engine) {
-        refuse(m, "%s: BROM: ENGIDMASK is %#x, the program is for %#x", f->name, f->brom_engine,
-               engine);
+        complain(f, "%s: BROM: ENGIDMASK is %#x, the program is for %#x", f->name, f->brom_engine,
+                 engine);
         is_right = false;
     }
     if (f->brom_ucode != ucode) {
-        refuse(m, "%s: BROM: CURR_UCODE_ID is %u, the program's is %u", f->name, f->brom_ucode,
-               ucode);
+        complain(f, "%s: BROM: CURR_UCODE_ID is %u, the program's is %u", f->name, f->brom_ucode,
+                 ucode);
         is_right = false;
     }
     if (f->brom_parameter != signature_address) {
-        refuse(m, "%s: BROM: PARAADDR is %#x, the program's signature belongs to %#x", f->name,
-               f->brom_parameter, signature_address);
+        complain(f, "%s: BROM: PARAADDR is %#x, the program's signature belongs to %#x", f->name,
+                 f->brom_parameter, signature_address);
         is_right = false;
     } else if (signature != NULL &&
                memcmp(f->dmem + signature_address, signature, signature_bytes) != 0) {
-        refuse(m, "%s: BROM: the signature in DMEM is not the one for this chip's fuse version",
-               f->name);
+        complain(f, "%s: BROM: the signature in DMEM is not the one for this chip's fuse version",
+                 f->name);
         is_right = false;
     }
     if (f->bootvec != entry) {
-        refuse(m, "%s: BOOTVEC is %#x, the secure code begins at %#x", f->name, f->bootvec, entry);
+        complain(f, "%s: BOOTVEC is %#x, the secure code begins at %#x", f->name, f->bootvec,
+                 entry);
         is_right = false;
     }
     return is_right;
@@ -503,6 +506,7 @@ bool gsp_core_is_suspended(const struct model *m)
 void gsp_core_suspend(struct model *m)
 {
     m->falcons->gsp.is_suspended = true;
+    boot_handoff_set(m, false);
     trace(m, "GSP: GSP-RM waits for the CPU sequencer");
 }
 
@@ -524,8 +528,13 @@ void gsp_core_halt(struct model *m)
     struct falcon *f = &m->falcons->gsp;
     f->is_riscv_active = false;
     f->is_riscv_halted = true;
-    /* LIBOS_INTERRUPT_PROCESSOR_SUSPENDED (OGKM kernel_gsp_tu102.c, kgspWaitForProcessorSuspend_TU102) */
-    f->mailbox[0] = 0x80000000;
+    /* LIBOS_INTERRUPT_PROCESSOR_SUSPENDED (kgspWaitForProcessorSuspend_TU102) */
+    f->mailbox[0] = UINT32_C(0x80000000);
+    /* Without booter_unload the firmware takes its region down by itself, and the FSP can be asked again. */
+    if (m->chip->family >= HOPPER) {
+        wpr2_set(m, 0, 0);
+        fsp_reset(m);
+    }
     note(m, "GSP: the RISC-V core has halted");
 }
 

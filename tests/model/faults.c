@@ -101,12 +101,21 @@ void fault_arm(const char *text)
     state[entry - table].armed = 1u << mode;
 }
 
-bool fault_any(void)
+void fault_disarm_all(void)
 {
+    memset(state, 0, sizeof(state));
+}
+
+const char *fault_get(const struct chip *chip, unsigned index)
+{
+    static char text[96];
     for (size_t i = 0; i < COUNT; i++)
-        if (state[i].armed != 0)
-            return true;
-    return false;
+        for (unsigned mode = 0; mode < 4; mode++)
+            if ((table[i].modes & 1u << mode) && applies(table[i].name, chip) && index-- == 0) {
+                snprintf(text, sizeof(text), "%s=%s", table[i].name, mode_names[mode]);
+                return text;
+            }
+    return NULL;
 }
 
 bool fault(struct model *m, const char *name, enum fault_mode *mode)

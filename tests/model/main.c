@@ -167,6 +167,22 @@ static void need(int error, const char *what)
         die("%s: %s", what, strerror(-error));
 }
 
+void model_open(struct model *m, uint64_t bar1_bytes, const char *cubins)
+{
+    need(loop_init(m), "loop");
+    need(bus_init(m), "bus");
+    need(pci_init(m, bar1_bytes), "PCI");
+    need(boot_init(m), "boot registers");
+    need(falcon_init(m), "falcons");
+    need(fsp_init(m), "FSP");
+    need(fb_init(m), "framebuffer");
+    need(vf_init(m), "interrupts");
+    need(rm_init(m), "GSP-RM");
+    need(mmu_init(m), "MMU");
+    need(host_init(m), "channels");
+    need(compute_init(m, cubins), "compute");
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.chip = "ga102"};
@@ -195,18 +211,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
 
     need(trace_open(m, o.trace), "--trace");
-    need(loop_init(m), "loop");
-    need(bus_init(m), "bus");
-    need(pci_init(m, bar1), "PCI");
-    need(boot_init(m), "boot registers");
-    need(falcon_init(m), "falcons");
-    need(fsp_init(m), "FSP");
-    need(fb_init(m), "framebuffer");
-    need(vf_init(m), "interrupts");
-    need(rm_init(m), "GSP-RM");
-    need(mmu_init(m), "MMU");
-    need(host_init(m), "channels");
-    need(compute_init(m, o.cubins), "compute");
+    model_open(m, bar1, o.cubins);
     if (o.left_running)
         fb_left_running(m);
     need(server_open(m, o.socket), o.socket);

@@ -60,6 +60,8 @@ struct model {
     uint64_t vram_bytes;
     const char *firmware_folder; /* --firmware */
     bool is_quiet;
+    void (*on_interrupt)(void *arg); /* instead of QEMU: the model is inside a test (embed.h) */
+    void *on_interrupt_arg;
 
     /* Each file's own, made by its X_init(). */
     struct server *server;

@@ -12,6 +12,7 @@ _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- loop.c ---------------------------------------------------------------------------------------------------- */
 
+extern uint64_t (*loop_clock)(void); /* instead of the host's clock, when the model is inside a test */
 int loop_wait_ms(struct model *m); /* for poll(): 0 when there is work, -1 when nothing is due */
 void loop_run(struct model *m);
 
@@ -20,13 +21,16 @@ void loop_run(struct model *m);
 int trace_open(struct model *m, const char *path); /* NULL: no trace file */
 void trace_close(struct model *m);                 /* the summary, too */
 unsigned trace_refusals(const struct model *m);
+const char *trace_last_refusal(const struct model *m);
 void trace_register(struct model *m, bool is_write, const struct block *block, uint32_t reg, uint32_t value);
 void trace_flush(struct model *m);
 
 /* ---- faults.c -------------------------------------------------------------------------------------------------- */
 
 void fault_arm(const char *text); /* "NAME=MODE@N" */
-bool fault_any(void);
+void fault_disarm_all(void);
+/* One line of the table for this chip: "NAME=MODE"; NULL past the last. */
+const char *fault_get(const struct chip *chip, unsigned index);
 
 /* ---- bus.c ----------------------------------------------------------------------------------------------------- */
 
@@ -36,7 +40,8 @@ void bus_bar0_write(struct model *m, uint64_t offset, const void *data, unsigned
 /* Guest memory as QEMU announces it; fd -1: not reachable from here. Takes the fd. */
 int bus_dma_map(struct model *m, uint64_t bus, uint64_t bytes, uint64_t offset, int fd, bool is_writable);
 int bus_dma_unmap(struct model *m, uint64_t bus, uint64_t bytes, bool all);
-void bus_reset(struct model *m);
+/* Every address is the same on the bus as in this process: the model is inside a test. */
+void bus_identity_map(struct model *m);
 const struct register_name *bus_register_name(const struct block *block, uint32_t reg);
 
 /* ---- pci.c ----------------------------------------------------------------------------------------------------- */
@@ -78,6 +83,11 @@ void fb_reset(struct model *m);
 void fb_left_running(struct model *m); /* WPR2 as an earlier owner's firmware left it */
 void vf_reset(struct model *m);
 
+/* ---- main.c ---------------------------------------------------------------------------------------------------- */
+
+/* All parts, in the state after power-on; ends the program when something cannot be set up. */
+void model_open(struct model *m, uint64_t bar1_bytes, const char *cubins);
+
 /* ---- boot.c: BAR0's PROM window is shared with QEMU, which maps it ---------------------------------------------- */
 
 int boot_prom_fd(const struct model *m, uint64_t *offset, uint64_t *bytes);
@@ -107,7 +117,7 @@ struct falcon {
     uint32_t irq_status, irq_mask, irq_destination;
     uint32_t dma_base[2], dma_memory, dma_offset, transcfg[8], fbif_control;
     unsigned dma_busy_reads;                      /* how often DMATRFCMD still reads as busy */
-    bool is_dma_stuck;
+    bool is_dma_stuck, is_spoiled;                /* a fault was asked for */
     struct { uint32_t address; bool increments_write, increments_read, is_secure; } imem_port, dmem_port;
     uint16_t imem_tag_next;
     bool has_tag;

@@ -26,6 +26,7 @@ struct log {
     const struct block *block;
     uint32_t reg, value;
     uint64_t repeats, at_ns;
+    char last_refusal[512];
 };
 
 int trace_open(struct model *m, const char *path)
@@ -91,6 +92,8 @@ static void line(struct model *m, char kind, bool to_stderr, const char *fmt, va
     struct log *log = m->log;
     char text[1024];
     vsnprintf(text, sizeof(text), fmt, arguments);
+    if (kind == '!')
+        snprintf(log->last_refusal, sizeof(log->last_refusal), "%.500s", text);
     trace_flush(m);
     if (log->file != NULL)
         fprintf(log->file, "%12.6f %c %s\n", seconds(log, now_ns()), kind, text);
@@ -132,6 +135,11 @@ void refuse(struct model *m, const char *fmt, ...)
 unsigned trace_refusals(const struct model *m)
 {
     return m->log->refusals;
+}
+
+const char *trace_last_refusal(const struct model *m)
+{
+    return m->log->last_refusal;
 }
 
 void trace_close(struct model *m)

@@ -127,6 +127,10 @@ bool server_interrupt(struct model *m, unsigned message)
 {
     struct server *s = m->server;
     int fd = -1;
+    if (m->on_interrupt != NULL) {
+        m->on_interrupt(m->on_interrupt_arg);
+        return true;
+    }
     if (message < MESSAGES_MAX && s->msix[message] >= 0)
         fd = s->msix[message];
     else if (s->msi >= 0)
