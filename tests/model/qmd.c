@@ -238,7 +238,8 @@ static const char *check_shape(const struct chip *chip, const struct grid *g)
     if (g->shared_config_kib[0] > g->shared_config_kib[1] ||
         g->shared_config_kib[1] > g->shared_config_kib[2])
         return "splits that are not in order";
-    if (g->sass_version != chip->sm / 10 * 16 + chip->sm % 10)
+    /* The number of the SM itself, which for sm_120 is 10.4 (tinygrad runtime/ops_nv.py). */
+    if (g->sass_version != (chip->sm == 120 ? 0xa4 : chip->sm / 10 * 16 + chip->sm % 10))
         return "a SASS version that is not the chip's";
     return NULL;
 }

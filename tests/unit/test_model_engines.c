@@ -878,7 +878,8 @@ static void prepare(unsigned chip, const struct launch *l, uint32_t *out)
         &(struct qmd_program){.version = versions[chip],
                               .program_gva = GVA_CODE,
                               .program_bytes = TEXT_BYTES,
-                              .sass_version = chips[chip].sm / 10 * 16 + chips[chip].sm % 10,
+                              .sass_version =
+                                  chip == 3 ? 0xa4 : chips[chip].sm / 10 * 16 + chips[chip].sm % 10,
                               .register_count = 24,
                               .barrier_count = 1,
                               .shared_config_max_kib = chip == 0 ? 64 : 100},
