@@ -129,6 +129,7 @@ enum fsp_fault {
     FMC_LOCKED,       /* its boot ROM keeps the lock */
     CORE_STOPPED,     /* the RISC-V core does not run */
     RM_SILENT,        /* no INIT_DONE */
+    RM_NOT_READY,     /* INIT_DONE with an error */
     RM_BAD_INFO,      /* static information without handles */
     NO_WPR2,          /* WPR2 is not up although everything says so */
 };
@@ -218,7 +219,7 @@ static void rm_answer(struct peer *p, uint32_t function, const uint8_t *payload,
         return;
     case 73: /* SET_REGISTRY, the last thing it waits for */
         if (gpu.fault != RM_SILENT)
-            peer_send(p, 0x1001, 0, none, 0);
+            peer_send(p, 0x1001, gpu.fault == RM_NOT_READY ? 0x55 : 0, none, 0);
         return;
     case 65:
         memset(&info, 0, sizeof(info));
@@ -419,7 +420,8 @@ static void test_faults(void **state)
         {FMC_ERROR, -EIO, "FMC: it failed with code 0x2a", 0},
         {FMC_LOCKED, -ETIMEDOUT, "FMC: the GSP's registers are not open after 10000 ms", 10000},
         {CORE_STOPPED, -EIO, "the GSP's RISC-V core is not running", 0},
-        {RM_SILENT, -ETIMEDOUT, "GSP_INIT_DONE: ", 15000},
+        {RM_SILENT, -ETIMEDOUT, "GSP_INIT_DONE 0: no answer from the GSP within 15000 ms", 15000},
+        {RM_NOT_READY, -EIO, "GSP_INIT_DONE: ", 0},
         {RM_BAD_INFO, -EPROTO, "static information: RM's own handles are 0 0 0", 0},
         {NO_WPR2, -EIO, "WPR2 is not in VRAM although the GSP runs", 0},
     };

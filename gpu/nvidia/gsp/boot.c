@@ -305,7 +305,7 @@ static int rm_wait(struct gsp *gsp)
     if (gsp->events.sequencer_error < 0) /* the cause of whatever followed; it is in hw->error */
         return gsp->events.sequencer_error;
     if (error < 0)
-        return hw_fail(hw, error, "GSP_INIT_DONE: %s%s%s", gsp->rpc.error,
+        return hw_fail(hw, error, "%s%s%s", gsp->rpc.error,
                        gsp->events.last_text[0] != '\0' ? "; GSP: " : "", gsp->events.last_text);
     hw_step(hw, "GSP_INIT_DONE, after %llu runs of the CPU sequencer",
             (unsigned long long)gsp->events.sequencer_runs);

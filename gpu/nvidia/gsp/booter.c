@@ -57,6 +57,7 @@ int booter_image(const struct gsp_secure_code *code, enum hw_falcon kind, unsign
 static int booter_run(struct hw *hw, const char *name, const struct gsp_secure_code *code,
                       uint32_t mailbox[2])
 {
+    const uint32_t before[2] = {mailbox[0], mailbox[1]};
     unsigned fuse_version = 0;
     int error = 0;
     if (code->signature_count > 1)
@@ -77,10 +78,16 @@ static int booter_run(struct hw *hw, const char *name, const struct gsp_secure_c
         error = falcon_reset(hw, &falcon_sec2);
     if (error == 0)
         error = falcon_run_hs(hw, &falcon_sec2, &parts, mailbox);
+    bool has_run = mailbox[0] != before[0] || mailbox[1] != before[1];
     /* A falcon that has not halted may still be reading the image: reset, or all transfers off, come first. */
     if (error < 0 && falcon_reset(hw, &falcon_sec2) < 0)
         pci_bus_master(hw->pci, false);
     page_free(image, bytes);
+    if (error == 0 && mailbox[0] != 0 && !has_run)
+        error = hw_fail(hw, -EIO,
+                        "%s: it has not run: SEC2's boot ROM has refused its "
+                        "signature (SEC2 mailboxes still %#x %#x)",
+                        name, mailbox[0], mailbox[1]);
     if (error == 0 && mailbox[0] != 0)
         error = hw_fail(hw, -EIO, "%s: it failed with code %#x (SEC2 mailboxes %#x %#x)", name,
                         mailbox[0], mailbox[0], mailbox[1]);

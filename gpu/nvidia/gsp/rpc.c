@@ -425,6 +425,11 @@ int rpc_wait_event(struct rpc *rpc, uint32_t event, uint64_t timeout_ns)
         error = wait_for(rpc, event, time_ns() + timeout_ns);
     if (error == -ETIMEDOUT || error == -ENODEV)
         no_reply(rpc, event, 0, error, timeout_ns);
+    else if (error == 0 && (rpc->status = rpc_queue_message(rpc)->result) != 0) {
+        char buffer[16];
+        error = fail(rpc, -EIO, "%s: %s (%#x)", rpc_function_name(event, buffer),
+                     rm_status_name(rpc->status), rpc->status);
+    }
     mutex_unlock(&rpc->mutex);
     return error;
 }
