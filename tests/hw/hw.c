@@ -21,7 +21,7 @@
 extern const struct nvidia_builtin hw_builtins[]; /* tests/hw/device, per architecture */
 extern const uint32_t hw_builtin_count;
 
-bool hw_fail(struct hw *hw, const char *fmt, ...)
+bool hw_test_fail(struct hw *hw, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);

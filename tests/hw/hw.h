@@ -18,22 +18,22 @@ struct hw {
     struct gpu_module *module;             /* tests/hw/device for this architecture */
     uint64_t random;                       /* state of hw_random() */
     bool is_quick;                         /* --quick: fewer repetitions, for a first look */
-    char why[320];                         /* set by hw_fail() */
+    char why[320];                         /* set by hw_test_fail() */
 };
 
 /* Sets hw->why and returns false. */
-bool hw_fail(struct hw *hw, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool hw_test_fail(struct hw *hw, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define HW_CHECK(condition, ...)                    \
     do {                                            \
         if (!(condition))                           \
-            return hw_fail(hw, __VA_ARGS__);        \
+            return hw_test_fail(hw, __VA_ARGS__);        \
     } while (0)
 /* A call of gpu.h that has to succeed. */
 #define HW_OK(call)                                                                                 \
     do {                                                                                            \
         int hw_error_ = (call);                                                                     \
         if (hw_error_ != 0)                                                                         \
-            return hw_fail(hw, "%s: %d, %s (line %d)", #call, hw_error_, gpu_error(), __LINE__);     \
+            return hw_test_fail(hw, "%s: %d, %s (line %d)", #call, hw_error_, gpu_error(), __LINE__);     \
     } while (0)
 /* A call that has to be refused with this error and a text that contains `word`. */
 #define HW_REFUSED(call, error, word)                                                                \
