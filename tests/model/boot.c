@@ -303,6 +303,7 @@ static const struct register_name names[] = {
     {GROUP_20, "NV_PGC6_AON_SECURE_SCRATCH_GROUP_20"},
     {GROUP_42, "NV_PGC6_AON_SECURE_SCRATCH_GROUP_42"},
     {0x625f04, "NV_PDISP_VGA_WORKSPACE_BASE"},
+    {0x088000 + XVE_CYA_2, "NV_XVE_CYA_2"},
     {0, NULL},
 };
 
@@ -339,6 +340,6 @@ int boot_init(struct model *m)
         block_add(m, &blocks[i]);
     /* The GPU sees its own configuration space: NV_PCFG (dev_nv_pcfg_xve_regmap.h), moved by Hopper. */
     uint32_t mirror = m->chip->family >= HOPPER ? 0x92000 : 0x88000;
-    block_add(m, &(struct block){"PCFG", mirror, 0x1000, mirror_read, mirror_write, NULL});
+    block_add(m, &(struct block){"PCFG", mirror, 0x1000, mirror_read, mirror_write, names});
     return 0;
 }

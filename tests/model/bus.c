@@ -103,6 +103,7 @@ static uint32_t dword_read(struct model *m, uint32_t reg)
     const struct block *block = block_find(m->bus, reg);
     uint32_t value = block == NULL || block->read == NULL ? PRI_ERROR : block->read(m, reg);
     trace_register(m, false, block, reg, value);
+    m->is_left_running = false;
     return value;
 }
 

@@ -1,6 +1,6 @@
 /*
- * tests/model/falcon.c: the falcons of GSP and SEC2: registers, IMEM and DMEM through ports and DMA, reset and scrubbing, the
- * boot ROM's checks, and the RISC-V core beside the GSP's falcon.
+ * tests/model/falcon.c: the falcons of GSP and SEC2: their registers, reset and scrubbing, start. falcon_load.c fills their memories,
+ * gsp_core.c is the RISC-V core beside the GSP's falcon.
  *
  * Registers: OGKM src/common/inc/swref/published: turing/tu102 and ampere/ga102: dev_falcon_v4.h (offsets from the falcon's
  * base), dev_fbif_v4.h (+0x600), dev_falcon_second_pri.h and dev_riscv_pri.h (+0x1000), dev_gsp.h, dev_sec_pri.h. Order of a
@@ -89,7 +89,6 @@
 
 struct falcons {
     struct falcon gsp, sec2;
-    uint64_t meta_bus, libos_bus;
 };
 
 struct falcon *falcon_gsp(struct model *m)
@@ -155,243 +154,6 @@ static void engine_written(struct falcon *f, uint32_t value)
     timer_add(m, delay_ns, scrub_done, f);
 }
 
-/* ---- memories -------------------------------------------------------------------------------------------------- */
-
-static bool memory_is_ready(struct falcon *f, const char *what)
-{
-    if (f->state == FALCON_HALTED)
-        return true;
-    static const char *const states[] = {"halted", "in reset", "still clearing its memories",
-                                         "running"};
-    refuse(f->m, "%s: %s while the falcon is %s", f->name, what, states[f->state]);
-    return false;
-}
-
-static void imem_write(struct falcon *f, uint32_t value)
-{
-    if (!memory_is_ready(f, "IMEM written"))
-        return;
-    uint32_t at = f->imem_port.address;
-    if (at + 4 > FALCON_IMEM) {
-        refuse(f->m, "%s: IMEM written at %#x, it has %#x bytes", f->name, at, FALCON_IMEM);
-        return;
-    }
-    struct imem_block *block = &f->block[at / FALCON_BLOCK];
-    if (at % FALCON_BLOCK == 0) {
-        if (!f->has_tag)
-            refuse(f->m, "%s: IMEM block %#x is written without a tag", f->name, at);
-        *block = (struct imem_block){true, f->imem_port.is_secure, f->imem_tag_next};
-        f->has_tag = false;
-    }
-    memcpy(f->imem + at, &value, 4);
-    if (f->imem_port.increments_write)
-        f->imem_port.address += 4;
-}
-
-static void dmem_write(struct falcon *f, uint32_t value)
-{
-    if (!memory_is_ready(f, "DMEM written"))
-        return;
-    uint32_t at = f->dmem_port.address;
-    if (at + 4 > FALCON_DMEM) {
-        refuse(f->m, "%s: DMEM written at %#x, it has %#x bytes", f->name, at, FALCON_DMEM);
-        return;
-    }
-    memcpy(f->dmem + at, &value, 4);
-    if (f->dmem_port.increments_write)
-        f->dmem_port.address += 4;
-}
-
-static uint32_t port_read(struct falcon *f, bool imem)
-{
-    uint32_t value = 0xdead5ec2; /* what secure memory reads as (nouveau: falcon/base.c) */
-    uint32_t at = imem ? f->imem_port.address : f->dmem_port.address;
-    if (!memory_is_ready(f, imem ? "IMEM read" : "DMEM read") ||
-        at + 4 > (imem ? FALCON_IMEM : FALCON_DMEM))
-        return value;
-    if (!imem || !f->block[at / FALCON_BLOCK].is_secure)
-        memcpy(&value, (imem ? f->imem : f->dmem) + at, 4);
-    if (imem && f->imem_port.increments_read)
-        f->imem_port.address += 4;
-    else if (!imem && f->dmem_port.increments_read)
-        f->dmem_port.address += 4;
-    return value;
-}
-
-/* ---- DMA ------------------------------------------------------------------------------------------------------- */
-
-bool falcon_dma_read(struct falcon *f, unsigned index, uint64_t address, void *out, uint32_t bytes)
-{
-    struct model *m = f->m;
-    uint32_t config = f->transcfg[index];
-    memset(out, 0xff, bytes);
-    if (!(f->fbif_control & FBIF_CTL_ALLOW_PHYS_NO_CTX) || (f->dmactl & DMACTL_REQUIRE_CTX)) {
-        refuse(m, "%s: DMA without a context, which FBIF_CTL (%#x) and DMACTL (%#x) do not allow",
-               f->name, f->fbif_control, f->dmactl);
-        return false;
-    }
-    if (!(config & TRANSCFG_PHYSICAL)) {
-        refuse(m, "%s: DMA with virtual addresses: TRANSCFG(%u) is %#x", f->name, index, config);
-        return false;
-    }
-    /* Targets: 1 is published (COHERENT_SYSMEM), 0 and 2 as nova-core has them (falcon.rs, FalconFbifTarget). */
-    switch (config & TRANSCFG_TARGET) {
-    case 0:
-        return memory_read(m, APERTURE_VRAM, address, out, bytes);
-    case 1:
-    case 2:
-        return bus_read(m, address, out, bytes);
-    default:
-        refuse(m, "%s: TRANSCFG(%u) is %#x: no such target", f->name, index, config);
-        return false;
-    }
-}
-
-static void dma_start(struct falcon *f, uint32_t command)
-{
-    struct model *m = f->m;
-    if (!memory_is_ready(f, "DMA started"))
-        return;
-    if (f->dma_busy_reads > 3) {
-        refuse(m, "%s: DMATRFCMD written while the queue is full", f->name);
-        return;
-    }
-    uint32_t bytes = 4u << (command >> 8 & 7), to = f->dma_memory;
-    bool imem = (command & 0x10) != 0, secure = (command >> 2 & 3) != 0;
-    if (command & ~UINT32_C(0x1773c))
-        refuse(m, "%s: DMATRFCMD %#x has reserved bits", f->name, command);
-    if (command & 0x20) {
-        refuse(m, "%s: DMA out of the falcon is not what a boot does", f->name);
-        return;
-    }
-    if ((command >> 8 & 7) == 7 || to % bytes != 0 || f->dma_offset % bytes != 0 ||
-        to + bytes > (imem ? FALCON_IMEM : FALCON_DMEM) || (imem && bytes != FALCON_BLOCK)) {
-        refuse(m, "%s: DMA of %u bytes to %s at %#x, offset %#x", f->name, bytes,
-               imem ? "IMEM" : "DMEM", to, f->dma_offset);
-        f->is_dma_stuck = true;
-        f->dma_busy_reads++;
-        return;
-    }
-    uint64_t base = ((uint64_t)f->dma_base[1] << 32 | f->dma_base[0]) << 8;
-    /* The base may lie below the buffer, so that base plus the code's virtual address is where the code begins. */
-    uint64_t address = (base + f->dma_offset) & ((UINT64_C(1) << 49) - 1);
-    enum fault_mode mode;
-    if (fault(m, f->is_gsp ? "gsp.dma" : "sec2.dma", &mode)) {
-        if (mode == FAULT_HANG)
-            f->is_dma_stuck = true;
-        memset((imem ? f->imem : f->dmem) + to, 0xa5, bytes);
-        f->is_spoiled = true;
-    } else if (!falcon_dma_read(f, command >> 12 & 7, address, (imem ? f->imem : f->dmem) + to,
-                                bytes)) {
-        f->is_dma_stuck = true; /* a DMA that faults leaves the engine waiting */
-        return;
-    }
-    if (imem)
-        f->block[to / FALCON_BLOCK] =
-            (struct imem_block){true, secure, (uint16_t)(f->dma_offset >> 8)};
-    f->dma_busy_reads++;
-}
-
-static uint32_t dma_status(struct falcon *f)
-{
-    if (f->is_dma_stuck)
-        return f->dma_busy_reads > 3 ? DMATRFCMD_FULL : 0;
-    if (f->dma_busy_reads == 0)
-        return DMATRFCMD_IDLE;
-    uint32_t value = f->dma_busy_reads > 3 ? DMATRFCMD_FULL : 0;
-    f->dma_busy_reads--;
-    return value;
-}
-
-/* ---- what was loaded ------------------------------------------------------------------------------------------- */
-
-/* What was loaded is wrong: the guest's doing, unless a fault was asked for that spoils it. */
-#define complain(f, ...) \
-    ((f)->is_spoiled ? trace((f)->m, __VA_ARGS__) : refuse((f)->m, __VA_ARGS__))
-
-bool falcon_has_code(struct falcon *f, const char *what, const uint8_t *code, uint32_t bytes,
-                     uint32_t address, bool is_secure)
-{
-    for (uint32_t at = 0; at < bytes; at += FALCON_BLOCK) {
-        uint32_t n = bytes - at < FALCON_BLOCK ? bytes - at : FALCON_BLOCK;
-        unsigned i = 0;
-        while (i < FALCON_BLOCKS &&
-               !(f->block[i].is_loaded && f->block[i].tag == (address + at) >> 8))
-            i++;
-        if (i == FALCON_BLOCKS) {
-            complain(f, "%s: %s: no IMEM block has the tag of address %#x", f->name, what,
-                     address + at);
-            return false;
-        }
-        if (f->block[i].is_secure != is_secure) {
-            complain(f, "%s: %s: IMEM block %#x (address %#x) is loaded %s", f->name, what,
-                     i * FALCON_BLOCK, address + at, is_secure ? "as not secure" : "as secure");
-            return false;
-        }
-        for (uint32_t k = 0; k < n; k++)
-            if (f->imem[i * FALCON_BLOCK + k] != code[at + k]) {
-                complain(f, "%s: %s: code at %#x is %#x, signed was %#x", f->name, what,
-                         address + at + k, f->imem[i * FALCON_BLOCK + k], code[at + k]);
-                return false;
-            }
-    }
-    return true;
-}
-
-bool falcon_has_data(struct falcon *f, const char *what, const uint8_t *data, uint32_t bytes,
-                     uint32_t address, const struct patch *patches, unsigned patch_count)
-{
-    for (uint32_t at = 0; at < bytes; at++) {
-        bool is_patched = false;
-        for (unsigned i = 0; i < patch_count; i++)
-            is_patched |= at >= patches[i].offset && at - patches[i].offset < patches[i].bytes;
-        if (is_patched || f->dmem[address + at] == data[at])
-            continue;
-        complain(f, "%s: %s: data at %#x is %#x, the image has %#x", f->name, what, address + at,
-                 f->dmem[address + at], data[at]);
-        return false;
-    }
-    return true;
-}
-
-bool falcon_brom_check(struct falcon *f, uint32_t engine, uint32_t ucode,
-                       uint32_t signature_address, const uint8_t *signature,
-                       uint32_t signature_bytes, uint32_t entry)
-{
-    bool is_right = true;
-    /* MOD_SEL.ALGO 1: RSA3K, the only one published. */
-    if (f->brom_algorithm != 1) {
-        complain(f, "%s: BROM: MOD_SEL is %#x, not RSA3K", f->name, f->brom_algorithm);
-        is_right = false;
-    }
-    if (f->brom_engine != engine) {
-        complain(f, "%s: BROM: ENGIDMASK is %#x, the program is for %#x", f->name, f->brom_engine,
-                 engine);
-        is_right = false;
-    }
-    if (f->brom_ucode != ucode) {
-        complain(f, "%s: BROM: CURR_UCODE_ID is %u, the program's is %u", f->name, f->brom_ucode,
-                 ucode);
-        is_right = false;
-    }
-    if (f->brom_parameter != signature_address) {
-        complain(f, "%s: BROM: PARAADDR is %#x, the program's signature belongs to %#x", f->name,
-                 f->brom_parameter, signature_address);
-        is_right = false;
-    } else if (signature != NULL &&
-               memcmp(f->dmem + signature_address, signature, signature_bytes) != 0) {
-        complain(f, "%s: BROM: the signature in DMEM is not the one for this chip's fuse version",
-                 f->name);
-        is_right = false;
-    }
-    if (f->bootvec != entry) {
-        complain(f, "%s: BOOTVEC is %#x, the secure code begins at %#x", f->name, f->bootvec,
-                 entry);
-        is_right = false;
-    }
-    return is_right;
-}
-
 /* ---- running --------------------------------------------------------------------------------------------------- */
 
 static void ended(struct model *m, void *arg)
@@ -417,7 +179,7 @@ void falcon_brom_fail(struct falcon *f)
 static void falcon_start(struct falcon *f, bool through_alias)
 {
     struct model *m = f->m;
-    if (!memory_is_ready(f, "started"))
+    if (!falcon_memory_is_ready(f, "started"))
         return;
     if (f->alias_enabled != through_alias) {
         refuse(m, "%s: started through CPUCTL%s while ALIAS_EN is %d", f->name,
@@ -466,76 +228,6 @@ static void bcr_written(struct falcon *f, uint32_t value)
                "manifest",
                f->name);
     f->is_core_select_done = true;
-}
-
-/* ---- the GSP's RISC-V core ------------------------------------------------------------------------------------- */
-
-bool gsp_core_is_running(const struct model *m)
-{
-    return m->falcons->gsp.is_riscv_active;
-}
-
-static void rm_start(struct model *m, void *arg)
-{
-    gsp_rm_start(m, m->falcons->meta_bus, m->falcons->libos_bus);
-}
-
-void gsp_core_start(struct model *m, uint64_t wpr_meta_bus, uint64_t libos_args_bus)
-{
-    struct falcon *f = &m->falcons->gsp;
-    enum fault_mode mode;
-    bool is_bad = fault(m, "gsp.start", &mode);
-    if (is_bad && mode == FAULT_FAIL)
-        return; /* the core was never released */
-    f->is_riscv_active = true;
-    f->is_riscv_halted = false;
-    note(m, "GSP: the RISC-V core runs; libos arguments at bus %#llx",
-         (unsigned long long)libos_args_bus);
-    if (is_bad && mode == FAULT_HANG)
-        return; /* and that is all it does */
-    m->falcons->meta_bus = wpr_meta_bus;
-    m->falcons->libos_bus = libos_args_bus;
-    timer_add(m, is_bad ? late_ns() : 1000000, rm_start, NULL);
-}
-
-bool gsp_core_is_suspended(const struct model *m)
-{
-    return m->falcons->gsp.is_suspended;
-}
-
-void gsp_core_suspend(struct model *m)
-{
-    m->falcons->gsp.is_suspended = true;
-    boot_handoff_set(m, false);
-    trace(m, "GSP: GSP-RM waits for the CPU sequencer");
-}
-
-void gsp_core_resume(struct model *m)
-{
-    struct falcon *f = &m->falcons->gsp;
-    uint64_t libos_bus = (uint64_t)f->mailbox[1] << 32 | f->mailbox[0];
-    if (libos_bus != m->falcons->libos_bus)
-        refuse(m, "GSP: resumed with libos arguments at bus %#llx, started with %#llx",
-               (unsigned long long)libos_bus, (unsigned long long)m->falcons->libos_bus);
-    f->is_suspended = false;
-    f->is_riscv_active = true;
-    note(m, "GSP: the RISC-V core is resumed");
-    gsp_rm_resumed(m);
-}
-
-void gsp_core_halt(struct model *m)
-{
-    struct falcon *f = &m->falcons->gsp;
-    f->is_riscv_active = false;
-    f->is_riscv_halted = true;
-    /* LIBOS_INTERRUPT_PROCESSOR_SUSPENDED (kgspWaitForProcessorSuspend_TU102) */
-    f->mailbox[0] = UINT32_C(0x80000000);
-    /* Without booter_unload the firmware takes its region down by itself, and the FSP can be asked again. */
-    if (m->chip->family >= HOPPER) {
-        wpr2_set(m, 0, 0);
-        fsp_reset(m);
-    }
-    note(m, "GSP: the RISC-V core has halted");
 }
 
 /* ---- registers ------------------------------------------------------------------------------------------------- */
@@ -638,11 +330,11 @@ static uint32_t falcon_read(struct model *m, uint32_t reg)
     case DMATRFFBOFFS:
         return f->dma_offset;
     case DMATRFCMD:
-        return dma_status(f);
+        return falcon_dma_status(f);
     case IMEMD0:
-        return port_read(f, true);
+        return falcon_port_read(f, true);
     case DMEMD0:
-        return port_read(f, false);
+        return falcon_port_read(f, false);
     case IMEMC0:
         return f->imem_port.address;
     case DMEMC0:
@@ -771,7 +463,7 @@ static void falcon_write(struct model *m, uint32_t reg, uint32_t value)
         f->dma_offset = value;
         break;
     case DMATRFCMD:
-        dma_start(f, value);
+        falcon_dma_start(f, value);
         break;
     case IMEMC0:
         f->imem_port.address = value & (m->chip->family == TURING ? 0xfffcu : 0xfffffcu);
@@ -780,7 +472,7 @@ static void falcon_write(struct model *m, uint32_t reg, uint32_t value)
         f->imem_port.is_secure = (value & 1u << 28) != 0;
         break;
     case IMEMD0:
-        imem_write(f, value);
+        falcon_imem_write(f, value);
         break;
     case IMEMT0:
         f->imem_tag_next = (uint16_t)value;
@@ -792,7 +484,7 @@ static void falcon_write(struct model *m, uint32_t reg, uint32_t value)
         f->dmem_port.increments_read = (value & 1u << 25) != 0;
         break;
     case DMEMD0:
-        dmem_write(f, value);
+        falcon_dmem_write(f, value);
         break;
     case FBIF_CTL:
         f->fbif_control = value;
@@ -805,12 +497,6 @@ static void falcon_write(struct model *m, uint32_t reg, uint32_t value)
                    value, reg);
         break;
     }
-}
-
-void gsp_core_interrupt(struct model *m, unsigned vector)
-{
-    m->falcons->gsp.irq_status |= IRQ_SWGEN0;
-    irq_raise(m, vector);
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------------------------- */
@@ -859,6 +545,10 @@ static struct register_name names[] = {
     BOTH("RISCV_CORE_SWITCH_RISCV_STATUS", CORE_SWITCH),
     BOTH("RISCV_CPUCTL", RISCV_CPUCTL),
     BOTH("RISCV_BCR_CTRL", BCR_CTRL),
+    BOTH("RISCV_IRQMASK", RISCV_IRQMASK),
+    BOTH("RISCV_IRQDEST", RISCV_IRQDEST),
+    BOTH("RISCV_IRQMASK", 0x12b4u),
+    BOTH("RISCV_IRQDEST", 0x12b8u),
     {GSP_BASE + QUEUE_HEAD, "NV_PGSP_QUEUE_HEAD(0)"},
     {GSP_BASE + QUEUE_HEAD + 8, "NV_PGSP_QUEUE_HEAD(1)"},
     {0, NULL},
@@ -887,7 +577,7 @@ int falcon_init(struct model *m)
 /* After power-on the VBIOS's own programs have run on the falcons: they are halted, and full of what those left. */
 void falcon_reset_all(struct model *m)
 {
-    timer_cancel(m, rm_start, NULL);
+    gsp_core_reset(m);
     falcon_clear(&m->falcons->gsp);
     falcon_clear(&m->falcons->sec2);
 }

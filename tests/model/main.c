@@ -159,6 +159,9 @@ void model_reset(struct model *m, const char *why)
     fsp_reset(m);
     fb_reset(m);
     vf_reset(m);
+    /* QEMU resets its machine once at the start; that is not the guest's doing. */
+    if (m->is_left_running)
+        fb_left_running(m);
 }
 
 static void need(int error, const char *what)
@@ -212,6 +215,7 @@ int main(int argc, char **argv)
 
     need(trace_open(m, o.trace), "--trace");
     model_open(m, bar1, o.cubins);
+    m->is_left_running = o.left_running;
     if (o.left_running)
         fb_left_running(m);
     need(server_open(m, o.socket), o.socket);

@@ -60,6 +60,7 @@ struct model {
     uint64_t vram_bytes;
     const char *firmware_folder; /* --firmware */
     bool is_quiet;
+    bool is_left_running;        /* --left-running, until the guest has touched a register */
     void (*on_interrupt)(void *arg); /* instead of QEMU: the model is inside a test (embed.h) */
     void *on_interrupt_arg;
 

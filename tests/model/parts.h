@@ -129,6 +129,7 @@ struct falcon {
     struct imem_block block[FALCON_BLOCKS];
     uint8_t imem[FALCON_IMEM], dmem[FALCON_DMEM];
 };
+#define FALCON_IRQ_SWGEN0 0x40u                   /* IRQSTAT */
 struct falcon *falcon_gsp(struct model *m);
 struct falcon *falcon_sec2(struct model *m);
 /* The program that was started has ended after delay_ns, with these mailboxes. */
@@ -149,6 +150,17 @@ void falcon_brom_fail(struct falcon *f);
 /* A piece of memory through the framebuffer interface, as code on the falcon reads it. */
 bool falcon_dma_read(struct falcon *f, unsigned index, uint64_t address, void *out, uint32_t bytes);
 
+/* falcon_load.c, for the registers. */
+bool falcon_memory_is_ready(struct falcon *f, const char *what);
+void falcon_imem_write(struct falcon *f, uint32_t value);
+void falcon_dmem_write(struct falcon *f, uint32_t value);
+uint32_t falcon_port_read(struct falcon *f, bool imem);
+void falcon_dma_start(struct falcon *f, uint32_t command);
+uint32_t falcon_dma_status(struct falcon *f);
+
+/* ---- gsp_core.c ------------------------------------------------------------------------------------------------ */
+
+void gsp_core_reset(struct model *m);
 /* The RISC-V core of the GSP starts (booter, FSP). */
 void gsp_core_start(struct model *m, uint64_t wpr_meta_bus, uint64_t libos_args_bus);
 bool gsp_core_is_running(const struct model *m);
