@@ -299,7 +299,7 @@ static void test_gone_at_any_time(void **state)
         if (error == 0)
             error = fwsec_frts(&hw, NULL, FRTS, FWSEC_FRTS_BYTES);
         has_run = error == 0;
-        assert_true(has_run || hw.error[0] != '\0');
+        assert_true(has_run || strstr(hw.error, "the GPU has left the bus") != NULL);
         if (!has_run && host_clock_ms() > 4200)
             fail_msg("%llu reads: took %llu ms: %s", (unsigned long long)reads,
                      (unsigned long long)host_clock_ms(), hw.error);
@@ -411,11 +411,11 @@ static void test_fwsec_fails(void **state)
         unsigned at_least_ms, at_most_ms;
     } cases[] = {
 #define CASE(flag, ...) {offsetof(struct fake_gsp_gpu, flag), __VA_ARGS__}
-        CASE(never_scrubs, -ETIMEDOUT, "memories scrubbed", 100, 120),
+        CASE(never_scrubs, -ETIMEDOUT, "memories scrubbed", 2000, 2020),
         CASE(never_halts, -ETIMEDOUT, "GSP falcon: halt: register 0x110100 is 0", 4000, 4020),
         CASE(dma_full, -ETIMEDOUT, "DMA of code", 2000, 2020),
         CASE(dma_never_idle, -ETIMEDOUT, "DMA of code", 2000, 2020),
-        CASE(core_stays_riscv, -ETIMEDOUT, "switch from RISC-V", 100, 120),
+        CASE(core_stays_riscv, -ETIMEDOUT, "switch from RISC-V", 1000, 1020),
         CASE(wpr2_stays_down, -EIO, "WPR2 did not come up", 0, 60),
         CASE(wpr2_elsewhere, -EIO, "WPR2 is at", 0, 60),
 #undef CASE

@@ -12,9 +12,9 @@
 #include "gpu/nvidia/gsp/regs/pmc.h"
 
 #define RESET_READY_NS    (150 * NS_PER_US) /* may never come: not an error */
-#define RESET_STATUS_NS   (10 * NS_PER_MS)
-#define SCRUB_NS          (100 * NS_PER_MS) /* nova-core: 20 ms */
-#define CORE_SELECT_NS    (100 * NS_PER_MS) /* nova-core: 10 ms */
+#define RESET_STATUS_NS   (1 * NS_PER_S)    /* open-gpu-kernel-modules: 10 us */
+#define SCRUB_NS          (2 * NS_PER_S)    /* nova-core: 20 ms */
+#define CORE_SELECT_NS    (1 * NS_PER_S)    /* nova-core: 10 ms */
 #define DMA_NS            (2 * NS_PER_S)
 #define HALT_NS           (4 * NS_PER_S) /* nova-core: 2 s */
 #define RESET_DELAY_READS 10             /* register reads until a reset has reached the engine */
@@ -99,7 +99,7 @@ static int wait_scrubbed(struct hw *hw, const struct falcon *falcon)
 static int reset_and_scrub(struct hw *hw, const struct falcon *falcon)
 {
     if (hw_is_gone(hw))
-        return hw_fail(hw, -ENODEV, "%s: the GPU has left the bus", falcon->name);
+        return hw_fail(hw, -ENODEV, "%s: reset", falcon->name);
     if (!is_old(hw) && hw->chip->boot == HW_BOOT_SEC2)
         wait_reset_ready(hw, falcon);
     int error = reset_engine(hw, falcon);
@@ -204,41 +204,39 @@ int falcon_dmem_write(struct hw *hw, const struct falcon *falcon, uint32_t addre
 
 /* ---- memories by DMA ---- */
 
-static int dma_wait(struct hw *hw, const struct falcon *falcon, uint32_t mask, uint32_t want,
-                    const char *what)
+static int dma_wait_idle(struct hw *hw, const struct falcon *falcon, const char *what)
 {
-    return hw_wait32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFCMD, mask, want, DMA_NS, what);
+    return hw_wait32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFCMD,
+                     NV_PFALCON_FALCON_DMATRFCMD_FULL | NV_PFALCON_FALCON_DMATRFCMD_IDLE,
+                     NV_PFALCON_FALCON_DMATRFCMD_IDLE, DMA_NS, what);
 }
 
 /* Load a section, in whole blocks. The unit adds `from` to the base, and IMEM takes it as the block's tag. */
 static int dma_load(struct hw *hw, const struct falcon *falcon, uint64_t base_dma, uint32_t from,
                     uint32_t to, uint32_t size_bytes, bool is_imem)
 {
-    static_assert(NV_PFALCON_FALCON_DMATRFCMD_FULL == 1 && NV_PFALCON_FALCON_DMATRFCMD_IDLE == 2,
-                  "both as masks and values");
     const char *what = is_imem ? "falcon: DMA of code" : "falcon: DMA of data";
     uint32_t command = (uint32_t)field_put(NV_PFALCON_FALCON_DMATRFCMD_SIZE,
                                            NV_PFALCON_FALCON_DMATRFCMD_SIZE_256B);
     if (is_imem)
         command |= NV_PFALCON_FALCON_DMATRFCMD_IMEM |
                    (uint32_t)field_put(NV_PFALCON_FALCON_DMATRFCMD_SEC, 1);
-    /* A full queue would take the registers of one request for another's. */
-    int error = dma_wait(hw, falcon, NV_PFALCON_FALCON_DMATRFCMD_FULL, 0, what);
+    /* One request at a time: a full queue would take the registers of one for another's. */
+    int error = dma_wait_idle(hw, falcon, what);
     if (error)
         return error;
     hw_write32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFBASE, (uint32_t)(base_dma >> 8));
     hw_write32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFBASE1,
                (uint32_t)field_put(NV_PFALCON_FALCON_DMATRFBASE1_BASE, base_dma >> 40));
     for (uint32_t at = 0; at < size_bytes; at += BLOCK_BYTES) {
-        error = dma_wait(hw, falcon, NV_PFALCON_FALCON_DMATRFCMD_FULL, 0, what);
-        if (error)
-            return error;
         hw_write32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFMOFFS, to + at);
         hw_write32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFFBOFFS, from + at);
         hw_write32(hw, falcon->base + NV_PFALCON_FALCON_DMATRFCMD, command);
+        error = dma_wait_idle(hw, falcon, what);
+        if (error)
+            return error;
     }
-    return dma_wait(hw, falcon, NV_PFALCON_FALCON_DMATRFCMD_IDLE, NV_PFALCON_FALCON_DMATRFCMD_IDLE,
-                    what);
+    return 0;
 }
 
 /* ---- images ---- */

@@ -9,10 +9,15 @@
 
 int hw_fail(struct hw *hw, int error, const char *fmt, ...)
 {
+    if (hw->error[0] != '\0')
+        return error;
     va_list args;
     va_start(args, fmt);
-    if (hw->error[0] == '\0')
-        vsnprintf(hw->error, sizeof(hw->error), fmt, args);
+    /* What a step makes of registers that all read as ones is not the cause. */
+    int at = hw->bar0 != NULL && hw_is_gone(hw)
+                 ? snprintf(hw->error, sizeof(hw->error), "the GPU has left the bus; ")
+                 : 0;
+    vsnprintf(hw->error + at, sizeof(hw->error) - (size_t)at, fmt, args);
     va_end(args);
     return error;
 }
@@ -78,8 +83,7 @@ int hw_wait32(struct hw *hw, uint32_t reg, uint32_t mask, uint32_t want, uint64_
             return 0;
         /* Single registers that are locked read as ones on some chips, so another one decides. */
         if (value == UINT32_MAX && hw_is_gone(hw))
-            return hw_fail(hw, -ENODEV,
-                           "%s: the GPU has left the bus (register %#x reads all ones)", what, reg);
+            return hw_fail(hw, -ENODEV, "%s: register %#x reads all ones", what, reg);
         if (is_late)
             return hw_fail(hw, -ETIMEDOUT,
                            "%s: register %#x is %#x after %llu ms, wanted %#x under mask %#x", what,

@@ -77,7 +77,7 @@ int hw_wait32(struct hw *hw, uint32_t reg, uint32_t mask, uint32_t want, uint64_
 /* True when BOOT_0 reads as all ones: off the bus. */
 bool hw_is_gone(struct hw *hw);
 
-/* Fill in hw->error, unless a failure before has, and return error. */
+/* Fill in hw->error, unless a failure before has, and return error. It also says when the GPU has left the bus. */
 int hw_fail(struct hw *hw, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Log one line: the step that is done and how long it took; the next step begins. */
 void hw_step(struct hw *hw, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

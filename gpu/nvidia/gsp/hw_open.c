@@ -64,6 +64,9 @@ static int identify(struct hw *hw)
         (hw->boot_0 == 0 && hw->boot_42 == 0))
         return hw_fail(hw, -ENODEV, "BOOT_0 reads %#x, BOOT_42 %#x: the GPU does not answer",
                        hw->boot_0, hw->boot_42);
+    if (is_refused(hw->boot_42))
+        return hw_fail(hw, -EIO, "BOOT_42 cannot be read (%#x; BOOT_0 is %#x)", hw->boot_42,
+                       hw->boot_0);
     uint16_t chip_id = (uint16_t)field_get(NV_PMC_BOOT_42_CHIP_ID, hw->boot_42);
     hw->chip = hw_chip_find(chip_id);
     if (hw->chip == NULL)

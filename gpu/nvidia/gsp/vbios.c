@@ -471,9 +471,7 @@ int vbios_read(struct hw *hw, uint8_t **out, uint32_t *size_bytes)
         }
         if (result != -EAGAIN || chain.need <= need) {
             free(bytes);
-            if (hw_is_gone(hw))
-                return hw_fail(hw, -ENODEV, "VBIOS: the GPU has left the bus");
-            return hw_fail(hw, -EIO, "%s", error);
+            return hw_fail(hw, hw_is_gone(hw) ? -ENODEV : -EIO, "%s", error);
         }
     }
 }
