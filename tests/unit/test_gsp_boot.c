@@ -140,6 +140,7 @@ static struct {
     uint32_t emem[256];
     unsigned hwcfg2_reads;
     bool is_started, is_unloaded, will_not_suspend;
+    unsigned resets;
     uint8_t cot[860];
 } gpu;
 
@@ -329,6 +330,14 @@ static uint32_t on_read(uint32_t offset)
     return *reg(offset);
 }
 
+static int on_reset(void *arg, enum pci_reset how)
+{
+    assert_int_equal(how, PCI_RESET_FUNCTION);
+    assert_false(host_pci_is_bus_master(arg));
+    gpu.resets++;
+    return 0;
+}
+
 static struct pci_device *gpu_create(enum fsp_fault fault)
 {
     static uint8_t vram[4096];
@@ -357,7 +366,9 @@ static struct pci_device *gpu_create(enum fsp_fault fault)
         *reg(QUEUE_TAIL) = 4;
     host_pci_clear();
     host_boot_folder("build/deps/firmware");
-    return host_pci_add(&device, (void *const[6]){peer_registers, vram});
+    struct pci_device *pci = host_pci_add(&device, (void *const[6]){peer_registers, vram});
+    host_pci_on_reset(pci, on_reset, pci);
+    return pci;
 }
 
 static int teardown(void **state)
@@ -393,6 +404,7 @@ static void test_start_and_stop(void **state)
         gsp_stop(&gsp);
         assert_true(gpu.is_unloaded);
         assert_false(gsp.is_running);
+        assert_int_equal(gpu.resets, 0);
         check_nothing_left(pci, live);
         pci = gpu_create(FSP_GOOD);
     }
@@ -434,6 +446,7 @@ static void test_faults(void **state)
             fail_msg("%zu: error %d, said: %s", i, error, gsp.hw.error);
         assert_in_range(host_clock_ms(), faults[i].ms, faults[i].ms + 100);
         assert_false(gsp.is_running);
+        assert_int_equal(gpu.resets, 1);
         check_nothing_left(pci, live);
     }
 }
@@ -485,6 +498,7 @@ static void test_will_not_stop(void **state)
     uint64_t before_ms = host_clock_ms();
     gsp_stop(&gsp);
     assert_in_range(host_clock_ms() - before_ms, 4000, 4100);
+    assert_int_equal(gpu.resets, 1);
     check_nothing_left(pci, live);
 
     pci = gpu_create(FSP_GOOD);
@@ -492,6 +506,7 @@ static void test_will_not_stop(void **state)
     peer.is_deaf = true; /* RM is gone */
     gsp_stop(&gsp);
     assert_false(gpu.is_unloaded);
+    assert_int_equal(gpu.resets, 1);
     check_nothing_left(pci, live);
 }
 

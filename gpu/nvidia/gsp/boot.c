@@ -318,6 +318,21 @@ static int rm_wait(struct gsp *gsp)
     return error;
 }
 
+/* Back to the state after power-on: nothing of a start that failed, or of an end that did, runs on in the GPU. */
+static void reset(struct hw *hw)
+{
+    pci_disable(hw->pci);
+    if (hw_is_gone(hw))
+        return;
+    int error = pci_reset(hw->pci, PCI_RESET_FUNCTION);
+    if (error == -ENOTSUP)
+        error = pci_reset(hw->pci, PCI_RESET_BUS);
+    if (error < 0)
+        log_warn("%s: it cannot be reset (error %d); the next start tries again", hw->name, -error);
+    else
+        log_info("%s: reset, so that nothing runs on in it", hw->name);
+}
+
 int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
 {
     struct hw *hw = &gsp->hw;
@@ -380,8 +395,10 @@ int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
     return 0;
 
 close:
-    if (has_interrupts)
+    if (has_interrupts) {
         gsp_interrupts_stop(&gsp->interrupts);
+        reset(hw);
+    }
     hw_close(hw); /* bus mastering goes off: nothing reads or writes our memory from here on */
     if (has_rpc)
         rpc_fini(&gsp->rpc);
@@ -431,8 +448,10 @@ void gsp_stop(struct gsp *gsp)
         if (unload(gsp) == 0)
             hw_step(hw, "unloaded");
         else
-            log_warn("%s: %s; the next start resets the GPU", hw->name, hw->error);
+            log_warn("%s: %s", hw->name, hw->error);
         gsp_logs_drain(gsp, LOG_DEBUG, 8);
+        if (hw->error[0] != '\0')
+            reset(hw);
         gsp->is_running = false;
     }
     hw_close(hw);

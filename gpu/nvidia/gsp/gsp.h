@@ -52,14 +52,14 @@ struct gsp {
 
 /*
  * From the PCI device to GSP_INIT_DONE and the static information. Takes 1 to 8 s, most of it waiting; yields. 0 or a negative
- * errno; then everything is freed, the device is quiet (no bus mastering) and gsp->hw.error says what failed where. -ENOENT:
+ * errno; then everything is freed, the device is reset and quiet (no bus mastering) and gsp->hw.error says what failed where. -ENOENT:
  * a firmware file is not on the ESP; the message names the command that puts it there. The struct need not be zeroed before.
  */
 int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name);
 
 /*
  * Unload: RM is told, the GSP halts, WPR2 goes down, bus mastering goes off, memory is freed. Never fails and takes at most
- * some seconds; when the GPU does not let go the log says so, and the next start resets it. No RPC may be in flight.
+ * some seconds; a GPU that does not let go is reset through PCIe, and the log says so. No RPC may be in flight.
  */
 void gsp_stop(struct gsp *gsp);
 
