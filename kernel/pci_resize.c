@@ -213,6 +213,15 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
         snprintf(report, report_bytes, "BAR %u stays at %s: it cannot be resized", index, is);
         return 0;
     }
+    uint64_t possible = sizes(pci, entry);
+    uint64_t is_larger = 0; /* the sizes among them that would help */
+    for (unsigned log2 = 0; log2 < SIZE_COUNT; log2++)
+        if (size_of(log2) > bar->size_bytes)
+            is_larger |= possible & BIT(log2);
+    if (is_larger == 0) {
+        snprintf(report, report_bytes, "BAR %u stays at %s: it offers no larger size", index, is);
+        return 0;
+    }
     const struct pci_function *bridge = pci_function_of(pci)->bridge;
     struct room room = {.taken_count = 0};
     if (bridge == NULL || !bridge_window(&bridge->device, &room.range)) {
@@ -234,17 +243,21 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
         first++;
     for (unsigned log2 = first; size_of(log2) > bar->size_bytes; log2--) {
         uint64_t pa = possible & BIT(log2) && !room.is_full ? place_find(&room, size_of(log2)) : 0;
+        has_room |= pa != 0;
         if (pa == 0 || !grow(pci, index, entry, log2, pa))
             continue;
         snprintf(report, report_bytes, "BAR %u grown from %s to %s, at %#llx", index, is,
                  size_text(bar->size_bytes, to), (unsigned long long)bar->pa);
         return 1;
     }
-    snprintf(
-        report, report_bytes,
-        "BAR %u stays at %s: no room in the window of %s, %#llx to %#llx (the firmware's setup "
-        "may offer resizable BARs)",
-        index, is, bridge->device.name, (unsigned long long)room.range.start,
-        (unsigned long long)room.range.end);
+    if (has_room)
+        snprintf(report, report_bytes, "BAR %u stays at %s: it does not take another size", index,
+                 is);
+    else
+        snprintf(report, report_bytes,
+                 "BAR %u stays at %s: no room in the window of %s, %#llx to %#llx (the firmware's "
+                 "setup may offer resizable BARs)",
+                 index, is, bridge->device.name, (unsigned long long)room.range.start,
+                 (unsigned long long)room.range.end);
     return 0;
 }

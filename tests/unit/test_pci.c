@@ -933,8 +933,13 @@ static void test_bar_stays(void **state)
     struct pci_device *pci = big_gpu_with(64 * GIB, TO_32_GIB);
     big_gpu->keeps_size = true;
     assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_non_null(strstr(report, "does not take another size"));
     assert_int_equal(get(big_gpu, PCI_BAR0 + 4, 4), 0x1000000c);
     assert_int_equal(get(big_gpu, PCI_BAR0 + 8, 4), 0x38);
+    /* What an emulated machine makes of a real card: only the size that it has. */
+    put(big_gpu, 0x144, 0x100 << 4, 4);
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    assert_non_null(strstr(report, "no larger size"));
     assert_int_equal(pci->bar[1].size_bytes, 256 * MIB);
 
     /* Another function's BAR in the window, at 227.75 GiB: nobody knows how far it reaches. */

@@ -169,7 +169,7 @@ static int reset_if_running(struct hw *hw)
         hw->name, (unsigned long long)start, (unsigned long long)end);
     int error = reset_by(hw, PCI_RESET_FUNCTION, "function level reset");
     if (error == -ENOTSUP || error == -EBUSY || error == -EAGAIN)
-        error = reset_by(hw, PCI_RESET_BUS, "reset of its bus");
+        error = reset_by(hw, PCI_RESET_BUS, "bus reset");
     if (error)
         return hw_fail(hw, error == -EAGAIN ? -EIO : error,
                        "left running by an earlier owner (WPR2 is up at %#llx), and it cannot be "
