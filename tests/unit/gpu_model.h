@@ -139,8 +139,12 @@ static struct pci_device *gpu_model_open(const char *chip, uint64_t vram_mib, co
         .base_class = 3,
         .bar[0] = {.pa = g->facts.bar0_bus, .size_bytes = g->facts.bar0_bytes, .is_64 = bar1 == 2},
     };
-    device.bar[bar1] = (struct pci_bar){.pa = g->facts.bar1_bus, .size_bytes = g->facts.bar1_bytes, .is_64 = true, .is_prefetchable = true};
-    device.bar[bar1 + 2] = (struct pci_bar){.pa = g->facts.bar3_bus, .size_bytes = 32 << 20, .is_64 = true, .is_prefetchable = true};
+    const struct pci_bar memory_bar = {.is_64 = true, .is_prefetchable = true};
+    device.bar[bar1] = device.bar[bar1 + 2] = memory_bar;
+    device.bar[bar1].pa = g->facts.bar1_bus;
+    device.bar[bar1].size_bytes = g->facts.bar1_bytes;
+    device.bar[bar1 + 2].pa = g->facts.bar3_bus;
+    device.bar[bar1 + 2].size_bytes = 32 << 20;
     void *memory[6] = {g->bar0};
     memory[bar1] = g->facts.vram;
     g->pci = host_pci_add(&device, memory);
