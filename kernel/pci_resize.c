@@ -214,11 +214,11 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
         return 0;
     }
     uint64_t possible = sizes(pci, entry);
-    uint64_t is_larger = 0; /* the sizes among them that would help */
+    uint64_t larger = 0; /* the sizes among them that would help */
     for (unsigned log2 = 0; log2 < SIZE_COUNT; log2++)
         if (size_of(log2) > bar->size_bytes)
-            is_larger |= possible & BIT(log2);
-    if (is_larger == 0) {
+            larger |= possible & BIT(log2);
+    if (larger == 0) {
         snprintf(report, report_bytes, "BAR %u stays at %s: it offers no larger size", index, is);
         return 0;
     }
@@ -235,14 +235,16 @@ int pci_bar_resize(struct pci_device *pci, unsigned index, uint64_t want_bytes, 
     take_siblings(&room, pci);
 
     /* The smallest size that is enough, or the largest there is; then smaller ones. */
-    uint64_t possible = sizes(pci, entry);
-    unsigned first = 0;
-    while (first < SIZE_COUNT - 1 && size_of(first) < want_bytes)
-        first++;
-    while (first < SIZE_COUNT - 1 && !(possible & BIT(first)) && possible >> first != 0)
-        first++;
-    for (unsigned log2 = first; size_of(log2) > bar->size_bytes; log2--) {
-        uint64_t pa = possible & BIT(log2) && !room.is_full ? place_find(&room, size_of(log2)) : 0;
+    bool has_room = false;
+    unsigned enough = 0;
+    while (enough < SIZE_COUNT - 1 && (size_of(enough) < want_bytes || !(possible & BIT(enough))))
+        enough++;
+    for (unsigned tries = 0; tries <= enough; tries++) {
+        unsigned log2 = enough - tries;
+        if (size_of(log2) <= bar->size_bytes)
+            break;
+        bool is_offered = possible & BIT(log2);
+        uint64_t pa = is_offered && !room.is_full ? place_find(&room, size_of(log2)) : 0;
         has_room |= pa != 0;
         if (pa == 0 || !grow(pci, index, entry, log2, pa))
             continue;

