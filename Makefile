@@ -337,7 +337,7 @@ $(BUILD)/test/test_model_rm: $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka
 # The GPU model inside a test: linked into one object that shows the names of tests/model/embed.h only.
-MODEL_TESTS := $(addprefix $(BUILD)/test/test_,gsp_model)
+MODEL_TESTS := $(addprefix $(BUILD)/test/test_,gsp_model model_boot)
 $(BUILD)/test/model.o: $(call objects,$(BUILD)/test/obj,$(wildcard tests/model/*.c)) $(MODEL_KERNEL_OBJ)
 	$(call say,LINK    ,$@)
 	$(Q)ld -r -o $@.all $^ && objcopy --wildcard --keep-global-symbol='embed_*' $@.all $@ && rm $@.all

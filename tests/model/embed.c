@@ -144,3 +144,25 @@ const char *embed_last_refusal(const struct model *m)
 {
     return trace_last_refusal(m);
 }
+
+bool embed_was_refused(const struct model *m, const char *text)
+{
+    return trace_was_refused(m, text);
+}
+
+uint32_t embed_config_read32(struct model *m, unsigned offset)
+{
+    uint32_t value;
+    pci_config_read(m, offset, &value, 4);
+    return value;
+}
+
+void embed_config_write32(struct model *m, unsigned offset, uint32_t value)
+{
+    pci_config_write(m, offset, &value, 4);
+}
+
+uint64_t embed_bar1_bytes(struct model *m)
+{
+    return pci_region_get(m, pci_bar1_index(m)).bytes;
+}

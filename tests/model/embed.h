@@ -30,6 +30,9 @@ void embed_close(struct model *m);
 uint32_t embed_read32(struct model *m, uint64_t offset);
 void embed_write32(struct model *m, uint64_t offset, uint32_t value);
 void embed_command(struct model *m, uint16_t command); /* PCI's command register */
+uint32_t embed_config_read32(struct model *m, unsigned offset);
+void embed_config_write32(struct model *m, unsigned offset, uint32_t value);
+uint64_t embed_bar1_bytes(struct model *m);            /* now */
 void embed_reset(struct model *m);
 void embed_left_running(struct model *m);
 void embed_pump(struct model *m);
@@ -39,5 +42,6 @@ void embed_fault(const char *text);                    /* "NAME=MODE@N"; NULL: n
 const char *embed_fault_get(struct model *m, unsigned index);
 unsigned embed_refusals(const struct model *m);
 const char *embed_last_refusal(const struct model *m);
+bool embed_was_refused(const struct model *m, const char *text); /* among the first of them, as a part of its words */
 
 #endif

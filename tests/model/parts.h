@@ -22,6 +22,7 @@ int trace_open(struct model *m, const char *path); /* NULL: no trace file */
 void trace_close(struct model *m);                 /* the summary, too */
 unsigned trace_refusals(const struct model *m);
 const char *trace_last_refusal(const struct model *m);
+bool trace_was_refused(const struct model *m, const char *text); /* among the first ones */
 void trace_register(struct model *m, bool is_write, const struct block *block, uint32_t reg, uint32_t value);
 void trace_flush(struct model *m);
 

@@ -27,6 +27,8 @@ struct log {
     uint32_t reg, value;
     uint64_t repeats, at_ns;
     char last_refusal[512];
+    char refused[8192]; /* the first refusals, for tests */
+    size_t refused_bytes;
 };
 
 int trace_open(struct model *m, const char *path)
@@ -92,8 +94,15 @@ static void line(struct model *m, char kind, bool to_stderr, const char *fmt, va
     struct log *log = m->log;
     char text[1024];
     vsnprintf(text, sizeof(text), fmt, arguments);
-    if (kind == '!')
+    if (kind == '!') {
         snprintf(log->last_refusal, sizeof(log->last_refusal), "%.500s", text);
+        size_t bytes = strlen(text) + 1;
+        if (log->refused_bytes + bytes < sizeof(log->refused)) {
+            memcpy(log->refused + log->refused_bytes, text, bytes - 1);
+            log->refused_bytes += bytes;
+            log->refused[log->refused_bytes - 1] = '\n';
+        }
+    }
     trace_flush(m);
     if (log->file != NULL)
         fprintf(log->file, "%12.6f %c %s\n", seconds(log, now_ns()), kind, text);
@@ -140,6 +149,11 @@ unsigned trace_refusals(const struct model *m)
 const char *trace_last_refusal(const struct model *m)
 {
     return m->log->last_refusal;
+}
+
+bool trace_was_refused(const struct model *m, const char *text)
+{
+    return strstr(m->log->refused, text) != NULL;
 }
 
 void trace_close(struct model *m)
