@@ -173,6 +173,16 @@ static void test_wait_event(void **state)
     assert_non_null(strstr(peer.rpc.error, "GSP_INIT_DONE"));
 }
 
+/* GSP_INIT_DONE says how it went. */
+static void test_event_with_error(void **state)
+{
+    (void)state;
+    peer_send(&peer, 0x1001, 0x25, payload, 4);
+    assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), -EIO);
+    assert_int_equal(peer.rpc.status, 0x25);
+    assert_non_null(strstr(peer.rpc.error, "GSP_INIT_DONE: "));
+}
+
 /* Inside on_event: a message without a reply goes out, a call is refused rather than waiting for itself. */
 static int nested_call, nested_send;
 
@@ -359,6 +369,15 @@ static void test_length(void **state)
         teardown(state);
         setup(state);
     }
+}
+
+static void test_signature(void **state)
+{
+    (void)state;
+    struct spoil spoil = {52, 0x43505257};
+    peer.answer = answer_spoiled;
+    peer.answer_arg = &spoil;
+    check_broken("begins with 0x43505257");
 }
 
 static void answer_write_index(struct peer *p, uint32_t function, const uint8_t *bytes,
@@ -709,6 +728,7 @@ int main(void)
         TEST(rm_error),
         TEST(events_on_the_way),
         TEST(wait_event),
+        TEST(event_with_error),
         TEST(nested),
         TEST(event_ends_wait),
         TEST(bad_checksum),
@@ -717,6 +737,7 @@ int main(void)
         TEST(repeated_sequence),
         TEST(element_count),
         TEST(length),
+        TEST(signature),
         TEST(write_index),
         TEST(write_index_too_far),
         TEST(read_index),

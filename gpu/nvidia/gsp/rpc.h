@@ -87,7 +87,7 @@ int rpc_call(struct rpc *rpc, uint32_t function, const void *payload, size_t byt
              size_t *reply_got, uint64_t timeout_ns);
 /* Send one message that has no reply (system information, registry, acknowledgements). Also inside on_event. */
 int rpc_send(struct rpc *rpc, uint32_t function, const void *payload, size_t bytes);
-/* Wait for one event; the others that come before it, and itself, go to on_event. Returns as rpc_call() does. */
+/* Wait for one event; the others that come before it, and itself, go to on_event. Returns as rpc_call() does: -EIO, too. */
 int rpc_wait_event(struct rpc *rpc, uint32_t event, uint64_t timeout_ns);
 /* Handle what has come. Returns the number of events, or a negative errno as above; does not wait for other records. */
 int rpc_poll(struct rpc *rpc);

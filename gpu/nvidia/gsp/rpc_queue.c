@@ -220,6 +220,12 @@ static int read_record(struct rpc *rpc)
                  elements);
         return -EAGAIN;
     }
+    if (rpc_queue_message(rpc)->signature != NV_VGPU_MSG_SIGNATURE_VALID) {
+        snprintf(rpc->error, sizeof(rpc->error),
+                 "a record of the GSP's queue begins with %#x, not with a message's signature",
+                 rpc_queue_message(rpc)->signature);
+        return -EAGAIN;
+    }
     uint32_t sum = rpc_checksum(rpc->record, align_up(sizeof(*element) + length, 8));
     if (sum != 0) {
         snprintf(rpc->error, sizeof(rpc->error),
