@@ -368,6 +368,14 @@ static void test_engine_interrupt(void **state)
     stop();
 }
 
+static unsigned trouble_count;
+
+static void on_trouble(void *arg)
+{
+    (void)arg;
+    trouble_count++;
+}
+
 static void test_gsp_interrupt(void **state)
 {
     (void)state;
@@ -383,9 +391,12 @@ static void test_gsp_interrupt(void **state)
     assert_in_range(time_ns(), now, now + 2 * NS_PER_MS);
     assert_int_equal(peer_registers[0x110004 / 4], 0x40); /* cleared before the queue was read */
     assert_int_equal(peer_registers[0x1103e8 / 4], 1);    /* and sent again if more has come */
-    /* Sources that nobody knows are turned off; a halt is said. */
+    /* Sources that nobody knows are turned off; a halt is told to whoever can say why. */
+    peer.rpc.on_trouble = on_trouble;
+    trouble_count = 0;
     peer_registers[0x110008 / 4] = 0x90;
     raise_vector(155);
+    assert_int_equal(trouble_count, 1);
     assert_int_equal(peer_registers[0x110004 / 4], 0x10);
     assert_int_equal(peer_registers[0x110014 / 4], 0x80);
     /* In lockdown its registers cannot be read. */
@@ -476,14 +487,16 @@ static void test_bad_table(void **state)
     (void)state;
     static const struct {
         uint32_t at, value;
-    } spoils[] = {{24, 0}, {24, 129}, {24, UINT32_MAX}, {12, 0x57}};
+        int error;
+    } spoils[] = {
+        {24, 0, -EPROTO}, {24, 129, -EPROTO}, {24, UINT32_MAX, -EPROTO}, {12, 0x57, -EIO}};
     peer_take_write = tree_write;
     host_pci_msi(pci, true);
     assert_int_equal(gsp_interrupts_start(&interrupts, &peer.hw, &peer.rpc, 0), 0);
     for (unsigned i = 0; i < ARRAY_COUNT(spoils); i++) {
         good_table();
         put32(reply + spoils[i].at, spoils[i].value);
-        assert_int_equal(gsp_interrupts_route(&interrupts, &info), -EPROTO);
+        assert_int_equal(gsp_interrupts_route(&interrupts, &info), spoils[i].error);
     }
     good_table();
     reply_bytes = 24 + 2067;

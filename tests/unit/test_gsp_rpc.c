@@ -450,11 +450,23 @@ static void test_strange_header(void **state)
 
 /* ---- replies that do not come, or come wrong ---- */
 
+static unsigned trouble_count;
+
+static void on_trouble(void *arg)
+{
+    assert_ptr_equal(arg, &peer);
+    trouble_count++;
+}
+
 static void test_no_reply(void **state)
 {
     (void)state;
+    trouble_count = 0;
+    peer.rpc.on_trouble = on_trouble;
+    peer.rpc.on_trouble_arg = &peer;
     peer.answer = silent;
     assert_int_equal(call(8), -ETIMEDOUT);
+    assert_int_equal(trouble_count, 1);
     assert_int_equal(host_clock_ms(), 100);
     assert_string_equal(peer.rpc.error, "GSP_RM_CONTROL 0: no answer from the GSP within 100 ms");
     assert_int_equal(call(8), -ETIMEDOUT);

@@ -333,6 +333,14 @@ static void reset(struct hw *hw)
         log_info("%s: reset, so that nothing runs on in it", hw->name);
 }
 
+/* The GSP does not answer, or has stopped: its own log and what it was asked last. */
+static void on_trouble(void *arg)
+{
+    struct gsp *gsp = arg;
+    gsp_logs_drain(gsp, LOG_WARN, 8);
+    rpc_log_history(&gsp->rpc);
+}
+
 int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
 {
     struct hw *hw = &gsp->hw;
@@ -356,6 +364,8 @@ int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
     if (error < 0)
         goto close;
     gsp_events_init(&gsp->events, &gsp->rpc, hw, gsp->libos.dma);
+    gsp->rpc.on_trouble = on_trouble;
+    gsp->rpc.on_trouble_arg = gsp;
     hw_step(hw, "firmware " GSP_FIRMWARE_VERSION " in memory, %llu MiB",
             (unsigned long long)(gsp->program.bytes >> 20));
 

@@ -14,6 +14,7 @@
 #include "gpu/nvidia/gsp/regs/intr.h"
 #include "gpu/nvidia/gsp/regs/mmu.h"
 #include "gpu/nvidia/gsp/rpc.h"
+#include "gpu/nvidia/rm.h"
 
 #define CHIP_ID_GA100 0x170 /* the first with INTR_RETRIGGER */
 
@@ -75,8 +76,10 @@ static void serve_gsp(struct gsp_interrupts *interrupts)
     uint32_t known = NV_PFALCON_FALCON_IRQSTAT_SWGEN0 | NV_PFALCON_FALCON_IRQSTAT_HALT;
     if ((status & known) != 0)
         hw_write32(hw, NV_PGSP_BASE + NV_PFALCON_FALCON_IRQSCLR, status & known);
-    if ((status & NV_PFALCON_FALCON_IRQSTAT_HALT) != 0)
-        log_error("%s: the GSP asks for help: its firmware has run into an error", hw->name);
+    if ((status & NV_PFALCON_FALCON_IRQSTAT_HALT) != 0) {
+        log_error("%s: the GSP has halted: its firmware has run into an error", hw->name);
+        atomic_store(&interrupts->rpc->has_halted, true);
+    }
     if ((status & ~known) != 0) {
         log_warn("%s: the GSP raises interrupts %#x, which are turned off", hw->name,
                  status & ~known);
@@ -254,10 +257,11 @@ static int read_table(struct gsp_interrupts *interrupts, const struct gsp_info *
                          sizeof(*table), &got, RPC_TIMEOUT_NS);
     if (error != 0)
         hw_fail(hw, error, "interrupt table: %s", rpc->error);
-    else if (got < sizeof(*table) || table->control.status != 0 || table->count == 0 ||
-             table->count > GSP_INTERRUPT_SOURCE_MAX)
-        error = hw_fail(hw, -EPROTO, "interrupt table: %zu bytes, status %#x, %u entries", got,
-                        table->control.status, table->count);
+    else if (table->control.status != 0)
+        error = hw_fail(hw, -EIO, "interrupt table: %s (%#x)",
+                        rm_status_name(table->control.status), table->control.status);
+    else if (got < sizeof(*table) || table->count == 0 || table->count > GSP_INTERRUPT_SOURCE_MAX)
+        error = hw_fail(hw, -EPROTO, "interrupt table: %zu bytes, %u entries", got, table->count);
     for (uint32_t i = 0; error == 0 && i < table->count; i++) {
         const struct intr_table_entry *entry = &table->entry[i];
         if (entry->engine != MC_ENGINE_IDX_GSP && !is_engine_of_ours(entry->engine))

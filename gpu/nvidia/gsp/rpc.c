@@ -119,9 +119,11 @@ static struct rpc_history *history_add(struct rpc *rpc, uint32_t function, const
     return entry;
 }
 
-void rpc_log_history(const struct rpc *rpc)
+void rpc_log_history(struct rpc *rpc)
 {
-    unsigned count = rpc->history_next < RPC_HISTORY ? rpc->history_next : RPC_HISTORY;
+    unsigned count = rpc->history_next - rpc->history_told;
+    count = count < RPC_HISTORY ? count : RPC_HISTORY;
+    rpc->history_told = rpc->history_next;
     for (unsigned i = rpc->history_next - count; i != rpc->history_next; i++) {
         const struct rpc_history *entry = &rpc->history[i % RPC_HISTORY];
         char buffer[16], outcome[48] = "no answer";
@@ -150,11 +152,25 @@ static int fail(struct rpc *rpc, int error, const char *fmt, ...)
     return error;
 }
 
+static void trouble(struct rpc *rpc)
+{
+    if (rpc->on_trouble != NULL)
+        rpc->on_trouble(rpc->on_trouble_arg);
+}
+
 /* A queue error ends the use of this GPU, so it is said once, here. */
 static int queue_failed(struct rpc *rpc)
 {
     log_error("%s: %s; the GPU is not used any more", rpc->hw->name, rpc->error);
+    trouble(rpc);
     return -EPROTO;
+}
+
+/* The interrupt said that the GSP's firmware stands still. What it was asked will run into its deadline. */
+static void look_for_halt(struct rpc *rpc)
+{
+    if (atomic_exchange(&rpc->has_halted, false))
+        trouble(rpc);
 }
 
 static bool late_remove(struct rpc *rpc, uint32_t function)
@@ -327,6 +343,7 @@ static int no_reply(struct rpc *rpc, uint32_t function, uint32_t detail, int err
     fail(rpc, error, "%s %#x: no answer from the GSP within %llu ms%s%.120s", name, detail,
          (unsigned long long)(timeout_ns / NS_PER_MS), why[0] != '\0' ? "; " : "", why);
     log_error("%s: %s", rpc->hw->name, rpc->error);
+    trouble(rpc);
     if (++rpc->timeouts >= RPC_TIMEOUTS_MAX || rpc->late_count == RPC_LATE_MAX) {
         rpc->is_gone = true;
         log_error("%s: %u calls without an answer; the GPU is not used any more", rpc->hw->name,
@@ -441,6 +458,7 @@ int rpc_poll(struct rpc *rpc)
     mutex_lock(&rpc->mutex);
     uint64_t events = rpc->events;
     int error = check_alive(rpc);
+    look_for_halt(rpc);
     /* As many records as the queue holds, so that a GSP that never stops does not keep us here. */
     for (unsigned i = 0; error == 0 && i < RPC_QUEUE_BYTES / RPC_ELEMENT_BYTES; i++) {
         int got = rpc_queue_take(rpc);

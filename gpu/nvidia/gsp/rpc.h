@@ -53,6 +53,12 @@ struct rpc {
     void *on_event_arg;
     int event_error; /* set by on_event, with error: what came is so bad that waits for anything else end with it */
 
+    /* Called with the mutex held when a call got no answer, the queues are broken, or the GSP has halted: what it has logged
+     * may say why. No calls in it. */
+    void (*on_trouble)(void *arg);
+    void *on_trouble_arg;
+    _Atomic bool has_halted; /* set by interrupt.c; whoever reads the queue next tells on_trouble */
+
     struct mutex mutex;
     struct event event;   /* signalled by the GSP's interrupt (interrupt.c) */
     uint32_t status;      /* RM status or NV_VGPU_MSG_RESULT_... of the last call; read it under your own lock */
@@ -66,7 +72,7 @@ struct rpc {
     char error[200];      /* why the last call failed, or why the queues are broken */
 
     struct rpc_history history[RPC_HISTORY];
-    unsigned history_next;
+    unsigned history_next, history_told;
     uint64_t calls, events, late_replies, retries, lost_interrupts; /* counters for /v1/devices and tests */
 };
 
@@ -94,8 +100,8 @@ int rpc_poll(struct rpc *rpc);
 
 /* Words for logs: "GSP_RM_CONTROL", "RC_TRIGGERED"; a number in hexadecimal for others (in buffer, at least 16 bytes). */
 const char *rpc_function_name(uint32_t function, char buffer[16]);
-/* The last calls and events to the log, for a failed start. */
-void rpc_log_history(const struct rpc *rpc);
+/* The last calls and events to the log, those that it has not had yet: for a failure report. */
+void rpc_log_history(struct rpc *rpc);
 
 /* The checksum of n bytes, a multiple of 8: the xor of all 32-bit words. */
 uint32_t rpc_checksum(const void *bytes, size_t n);
