@@ -164,6 +164,12 @@ void mmio_write64(volatile void *reg, uint64_t value);
  */
 int wait_reg32(const volatile void *reg, uint32_t mask, uint32_t want, uint64_t deadline_ns);
 
+/*
+ * A driver takes the device memory from physical address pa on: when the firmware's frame buffer lies in it, the console
+ * leaves the screen for good. True if it did.
+ */
+bool screen_leave(uint64_t pa, uint64_t size_bytes);
+
 enum cache_mode { CACHE_UNCACHED, CACHE_WRITE_COMBINING };
 /* Map size_bytes of device memory at physical address pa. NULL when pa is RAM or there are no page-table pages. */
 volatile void *mmio_map(uint64_t pa, uint64_t size_bytes, enum cache_mode mode);

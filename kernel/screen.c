@@ -30,6 +30,8 @@ SEALED static uint32_t pitch, scale, columns, rows;
 SEALED static uint32_t palette[3];
 static uint32_t column, row;
 static struct cell cells[ROWS_MAX][COLUMNS_MAX];
+static _Atomic bool is_left,
+    is_drawing; /* a driver has the memory now; some core is in screen_write() */
 
 static uint32_t colour_make(const struct boot_screen *screen, uint32_t red, uint32_t green,
                             uint32_t blue)
@@ -105,10 +107,8 @@ static void line_next(void)
     row = rows - SCROLL_ROWS;
 }
 
-void screen_write(const char *text, size_t length, enum screen_colour colour)
+static void draw(const char *text, size_t length, enum screen_colour colour)
 {
-    if (pixels == NULL)
-        return;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
         if (c == '\n') {
@@ -122,4 +122,25 @@ void screen_write(const char *text, size_t length, enum screen_colour colour)
         cell_set(row, column++,
                  (struct cell){c >= ' ' && c <= FONT_LAST ? (char)c : '?', (uint8_t)colour});
     }
+}
+
+void screen_write(const char *text, size_t length, enum screen_colour colour)
+{
+    if (pixels == NULL)
+        return;
+    atomic_store(&is_drawing, true);
+    if (!atomic_load(&is_left))
+        draw(text, length, colour);
+    atomic_store(&is_drawing, false);
+}
+
+bool screen_leave(uint64_t pa, uint64_t size_bytes)
+{
+    const struct boot_screen *screen = &boot_info->screen;
+    if (pixels == NULL || screen->pa < pa || screen->pa - pa >= size_bytes)
+        return false;
+    bool was_left = atomic_exchange(&is_left, true);
+    while (atomic_load(&is_drawing))
+        task_yield();
+    return !was_left;
 }

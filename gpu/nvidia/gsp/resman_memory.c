@@ -239,6 +239,23 @@ void resman_memory_free(struct resman *resman, struct resman_memory *memory)
     free(memory);
 }
 
+/* What mmu_map() said, in words. */
+static uint32_t map_status(struct resman *resman, uint64_t gva, int error)
+{
+    switch (error) {
+    case 0:
+        return NV_OK;
+    case -ENOMEM:
+        return resman_fail(resman, NV_ERR_NO_MEMORY, "no VRAM for page tables");
+    case -ETIMEDOUT:
+    case -ENODEV:
+        return resman_fail(resman, NV_ERR_GPU_IS_LOST, "%s", resman->gsp.hw.error);
+    default:
+        return resman_fail(resman, NV_ERR_INVALID_ARGUMENT, "address 0x%llx cannot be mapped (%d)",
+                           (unsigned long long)gva, error);
+    }
+}
+
 uint32_t resman_memory_map(struct resman *resman, const struct resman_memory *memory,
                            uint64_t size_bytes, uint64_t gva)
 {
@@ -256,18 +273,7 @@ uint32_t resman_memory_map(struct resman *resman, const struct resman_memory *me
         struct mmu_extent extent = {dma_addr(memory->cpu), size_bytes};
         error = mmu_map(&resman->mmu, gva, &extent, 1, MMU_SYSTEM);
     }
-    switch (error) {
-    case 0:
-        return NV_OK;
-    case -ENOMEM:
-        return resman_fail(resman, NV_ERR_NO_MEMORY, "no VRAM for page tables");
-    case -ETIMEDOUT:
-    case -ENODEV:
-        return resman_fail(resman, NV_ERR_GPU_IS_LOST, "%s", resman->gsp.hw.error);
-    default:
-        return resman_fail(resman, NV_ERR_INVALID_ARGUMENT, "address 0x%llx cannot be mapped (%d)",
-                           (unsigned long long)gva, error);
-    }
+    return map_status(resman, gva, error);
 }
 
 uint32_t resman_memory_unmap(struct resman *resman, const struct resman_memory *memory,
@@ -314,6 +320,7 @@ uint32_t resman_buffer_alloc(struct resman *resman, uint64_t size_bytes, uint64_
                            (unsigned long long)size_bytes);
     size_bytes = align_up(size_bytes, PAGE_SIZE);
     uint64_t offset, gva = 0;
+    uint32_t status = NV_OK;
     if (vram_alloc(&resman->vram, is_zeroed ? VRAM_VISIBLE : VRAM_ANYWHERE, size_bytes, align,
                    &offset) != 0)
         return resman_fail(
@@ -323,14 +330,14 @@ uint32_t resman_buffer_alloc(struct resman *resman, uint64_t size_bytes, uint64_
         memset(resman_vram_cpu(resman, offset, size_bytes), 0, size_bytes);
     if (gva_align != 0) {
         if (va_alloc(&resman->va, size_bytes, gva_align, &gva) != 0) {
-            resman_fail(resman, NV_ERR_NO_MEMORY, "no addresses for context buffers");
+            status = resman_fail(resman, NV_ERR_NO_MEMORY, "no addresses for context buffers");
             goto free_vram;
         }
         struct mmu_extent extent = {offset, size_bytes};
-        if (mmu_map(&resman->mmu, gva, &extent, 1, MMU_VRAM | MMU_PRIVILEGED) != 0) {
-            resman_fail(resman, NV_ERR_NO_MEMORY, "a context buffer cannot be mapped");
+        status = map_status(resman, gva,
+                            mmu_map(&resman->mmu, gva, &extent, 1, MMU_VRAM | MMU_PRIVILEGED));
+        if (status != NV_OK)
             goto free_gva;
-        }
     }
     *out = (struct resman_buffer){.offset = offset, .size_bytes = size_bytes, .gva = gva};
     return NV_OK;
@@ -339,7 +346,7 @@ free_gva:
     va_free(&resman->va, gva, size_bytes);
 free_vram:
     vram_free(&resman->vram, offset, size_bytes);
-    return NV_ERR_NO_MEMORY;
+    return status;
 }
 
 void resman_buffer_free(struct resman *resman, struct resman_buffer *buffer)

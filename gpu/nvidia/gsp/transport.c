@@ -41,6 +41,7 @@ void resman_lost(struct resman *resman, const char *why)
         return;
     resman->is_lost = true;
     pci_bus_master(resman->gsp.hw.pci, false);
+    resman->gsp.rpc.is_gone = true; /* it could not answer any more: nobody waits for it */
     log_error("%s: does not answer any more, its access to memory is off: %s", resman->gsp.hw.name,
               why);
     resman_channels_lost(resman);
@@ -80,10 +81,11 @@ static uint32_t call(struct resman *resman, uint32_t function, uint32_t bytes, u
  * A call with a header and parameters that come back. The header's status is at status_at; on failure the parameters are
  * left as they were.
  */
-static uint32_t call_with_params(struct resman *resman, uint32_t function, const void *header,
-                                 uint32_t header_bytes, uint32_t status_at, void *params,
-                                 uint32_t params_bytes)
+static uint32_t call_with_params(struct resman *resman, uint32_t function, uint32_t detail,
+                                 const void *header, uint32_t header_bytes, uint32_t status_at,
+                                 void *params, uint32_t params_bytes)
 {
+    char name[16];
     uint32_t got, answer;
     if (params_bytes > RESMAN_MESSAGE_BYTES - header_bytes)
         return resman_fail(resman, NV_ERR_INVALID_ARGUMENT, "%u bytes of parameters are too many",
@@ -96,10 +98,12 @@ static uint32_t call_with_params(struct resman *resman, uint32_t function, const
         return status;
     memcpy(&answer, resman->message + status_at, sizeof(answer));
     if (answer != NV_OK)
-        return resman_fail(resman, answer, "the GSP refuses: %s", rm_status_name(answer));
+        return resman_fail(resman, answer, "%s 0x%x: %s (0x%x)", rpc_function_name(function, name),
+                           detail, rm_status_name(answer), answer);
     if (got < header_bytes + params_bytes)
         return resman_fail(resman, NV_ERR_INVALID_PARAM_STRUCT,
-                           "the GSP answers %u bytes of parameters, not %u", got - header_bytes,
+                           "%s 0x%x: an answer with %u bytes of parameters, not %u",
+                           rpc_function_name(function, name), detail, got - header_bytes,
                            params_bytes);
     if (params_bytes > 0)
         memcpy(params, resman->message + header_bytes, params_bytes);
@@ -114,8 +118,9 @@ uint32_t resman_rpc_alloc(struct resman *resman, uint32_t client, uint32_t paren
                                   .object = object,
                                   .class_id = class_id,
                                   .params_bytes = params_bytes};
-    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_GSP_RM_ALLOC, &header, sizeof(header),
-                            offsetof(struct rpc_rm_alloc, status), params, params_bytes);
+    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_GSP_RM_ALLOC, class_id, &header,
+                            sizeof(header), offsetof(struct rpc_rm_alloc, status), params,
+                            params_bytes);
 }
 
 uint32_t resman_rpc_control(struct resman *resman, uint32_t client, uint32_t object,
@@ -123,8 +128,9 @@ uint32_t resman_rpc_control(struct resman *resman, uint32_t client, uint32_t obj
 {
     struct rpc_rm_control header = {
         .client = client, .object = object, .command = command, .params_bytes = params_bytes};
-    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_GSP_RM_CONTROL, &header, sizeof(header),
-                            offsetof(struct rpc_rm_control, status), params, params_bytes);
+    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_GSP_RM_CONTROL, command, &header,
+                            sizeof(header), offsetof(struct rpc_rm_control, status), params,
+                            params_bytes);
 }
 
 uint32_t resman_rpc_free(struct resman *resman, uint32_t client, uint32_t parent, uint32_t object)
@@ -132,7 +138,7 @@ uint32_t resman_rpc_free(struct resman *resman, uint32_t client, uint32_t parent
     if (resman->is_lost) /* and all its objects with it */
         return NV_OK;
     struct rpc_rm_free message = {.client = client, .parent = parent, .object = object};
-    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_FREE, &message, sizeof(message),
+    return call_with_params(resman, NV_VGPU_MSG_FUNCTION_FREE, object, &message, sizeof(message),
                             offsetof(struct rpc_rm_free, status), NULL, 0);
 }
 
@@ -571,6 +577,19 @@ static uint32_t resman_start(struct resman *resman)
     return status;
 }
 
+/* A text console on this very GPU would draw into what is about to be page tables and buffers. */
+static void leave_screen(struct pci_device *pci, const char *name)
+{
+    if (pci_enable(pci) != 0)
+        return; /* the start says so */
+    for (unsigned i = 0; i < ARRAY_COUNT(pci->bar); i++)
+        if (!pci->bar[i].is_io && screen_leave(pci->bar[i].pa, pci->bar[i].size_bytes))
+            log_warn(
+                "%s: the screen is on this GPU: from here on it shows no text; the log goes on "
+                "over HTTP and on the serial port",
+                name);
+}
+
 static int transport_open(unsigned index, void **context, uint32_t *gpu_id, char *error,
                           size_t error_bytes)
 {
@@ -590,6 +609,7 @@ static int transport_open(unsigned index, void **context, uint32_t *gpu_id, char
         free(resman);
         return -ENOMEM;
     }
+    leave_screen(pci, name);
     int result = gsp_start(&resman->gsp, pci, name);
     if (result) {
         snprintf(error, error_bytes, "%s", resman->gsp.hw.error);
@@ -605,7 +625,6 @@ static int transport_open(unsigned index, void **context, uint32_t *gpu_id, char
     if (status != NV_OK) {
         snprintf(error, error_bytes, "%s",
                  resman->error[0] ? resman->error : rm_status_name(status));
-        log_error("%s: %s", name, error);
         resman_stop(resman);
         return rm_status_errno(status) == -ENODEV ? -EIO : rm_status_errno(status);
     }
