@@ -1,5 +1,6 @@
 """What `make image`, images/mkdisk and images/usb make, read by programs that are not ours."""
 import os
+import pathlib
 import re
 import struct
 import subprocess
@@ -113,6 +114,55 @@ def test_mkdisk_refuses_with_one_line_and_leaves_nothing(tmp_path, arguments, me
     assert result.returncode != 0
     assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- files for GPUs ----
+
+CHIP = re.compile(r'\{"(\w+)", "(\w+)", 0x\w+, 0x\w+,[^}]*\.sm = (\d+)', re.DOTALL)
+
+
+def gpu_files(tmp_path, *chips):
+    """{path on the ESP: source}, with stand-ins for the kernels."""
+    kernels = tmp_path / "kernels"
+    kernels.mkdir(exist_ok=True)
+    for sm in (75, 80, 86, 89, 90, 100, 120):
+        (kernels / f"sm_{sm}.cubin").write_bytes(b"cubin")
+    result = run(ROOT / "images/gpufiles", "--firmware", BUILD / "deps/firmware", "--kernels", kernels, *chips)
+    assert result.returncode == 0, result
+    return {target: pathlib.Path(source) for source, target in (line.split("=") for line in result.stdout.splitlines())}
+
+
+def test_gpu_files_of_every_chip_that_the_driver_knows(tmp_path):
+    assert run(ROOT / "setup/firmware", BUILD / "deps").returncode == 0
+    chips = CHIP.findall((ROOT / "gpu/nvidia/gsp/chips.c").read_text())
+    assert len(chips) >= 24
+    for chip, folder, sm in chips:
+        files = gpu_files(tmp_path, chip)
+        assert all(source.stat().st_size > 0 for source in files.values())
+        old = folder in ("tu102", "tu116", "ga100")
+        kinds = ["fmc"] if chip.startswith(("gh", "gb")) else ["booter_load", "booter_unload"]
+        assert set(files) == {f"/firmware/nvidia/kernels/sm_{sm}.cubin", f"/firmware/nvidia/{'tu102' if old else 'ga102'}/gsp/gsp-570.144.bin",
+                              *(f"/firmware/nvidia/{folder}/gsp/{kind}-570.144.bin" for kind in ["bootloader", *kinds, *(["gen_bootloader"] if old else [])])}
+    assert set(gpu_files(tmp_path, "all")) == set().union(*(gpu_files(tmp_path, chip) for chip, _, _ in chips))
+
+
+def test_gpu_files_are_in_the_image_byte_for_byte(tmp_path):
+    assert run(ROOT / "setup/firmware", BUILD / "deps").returncode == 0
+    files = gpu_files(tmp_path, "TU106,tu116")
+    disk = make_disk(tmp_path / "disk.img", *(f"{source}={target}" for target, source in files.items()))
+    with open(disk, "rb") as image:
+        image.seek(MB)
+        (tmp_path / "fs").write_bytes(image.read(disk.stat().st_size - 2 * MB))
+    for target, source in files.items():
+        assert run("mcopy", "-n", "-i", tmp_path / "fs", f"::{target}", tmp_path / "out").returncode == 0
+        assert (tmp_path / "out").read_bytes() == source.read_bytes()
+        (tmp_path / "out").unlink()
+
+
+def test_gpu_files_of_an_unknown_chip():
+    result = run(ROOT / "images/gpufiles", "rtx3070")
+    assert result.returncode != 0 and result.stdout == ""
+    assert result.stderr.startswith("GPU=rtx3070: no such chip; known are: tu102 ") and len(result.stderr.splitlines()) == 1
 
 
 # ---- the flasher ----
