@@ -166,7 +166,7 @@ static const char *read_sections(const struct chip *chip)
         if (has_bytes(&k.section[i]) && (k.section[i].sh_offset > k.bytes ||
                                          k.section[i].sh_size > k.bytes - k.section[i].sh_offset))
             return "has a section outside the file";
-    return NULL;
+    return has_bytes(&k.section[header.e_shstrndx]) ? NULL : "has no section names";
 }
 
 static const char *find_texts(void)
@@ -374,7 +374,7 @@ int kernels_load(struct model *m, const char *path)
     if (!problem)
         problem = check_codes();
     if (problem) {
-        fprintf(stderr, "%s %s\n", file, problem);
+        note(m, "%s %s", file, problem);
         kernels_unload();
         return -EINVAL;
     }

@@ -1232,6 +1232,161 @@ static void test_inline(void **state)
     machine_stop();
 }
 
+/* Reports of the compute class: the old method on every chip, the new one from GA10x on. */
+static void test_reports(void **state)
+{
+    for (unsigned i = 0; i < CHIPS; i++) {
+        setup(&chips[i], ENGINE_GRAPHICS);
+        push_set_object(&push, 1, chips[i].compute_class);
+        method(1, 0x1b00, (uint32_t)(GVA_DATA >> 32));
+        method(1, 0x1b04, (uint32_t)GVA_DATA + 0x20);
+        method(1, 0x1b08, 1234);
+        method(1, 0x1b0c, 1u << 28); /* release of one word */
+        method(1, 0x1b04, (uint32_t)GVA_DATA + 0x40);
+        method(1, 0x1b0c, 0); /* four words */
+        if (i > 0) {
+            method(1, 0x158, 0x89abcdef);
+            method(1, 0x15c, 0x01234567);
+            method(1, 0x160, (uint32_t)GVA_DATA + 0x68);
+            method(1, 0x164, (uint32_t)(GVA_DATA >> 32));
+            method(1, 0x168, 2u << 3 | 1u << 12); /* two words, payload of 64 bits */
+        }
+        submit();
+        assert_true(run(1000));
+        no_refusals();
+        assert_int_equal(data64(0x20), 1234);
+        assert_int_equal(data64(0x28), 0);
+        assert_int_equal(data64(0x40), 1234);
+        assert_int_equal(data64(0x48), 0x1122334455667788);
+        assert_int_equal(data64(0x68), i > 0 ? 0x0123456789abcdef : 0);
+        machine_stop();
+    }
+}
+
+/* TLB invalidation by a channel: MEM_OP_A to D, of one page directory; and the semaphores of old. */
+static void test_mem_op(void **state)
+{
+    setup(&chips[1], ENGINE_GRAPHICS);
+    struct violation why;
+    uint64_t bytes;
+    gpu_map(&model, TLB_HUB, &space, GVA_CODE, false, &bytes, &why);
+    map(GVA_CODE, APERTURE_VRAM, 0x700000, 16, false);
+    method(0, 0x10, (uint32_t)(GVA_DATA >> 32)); /* SEMAPHOREA to D: release, 4 bytes */
+    method(0, 0x14, (uint32_t)GVA_DATA + 4);
+    method(0, 0x18, 99);
+    method(0, 0x1c, 2 | 1u << 20 | 1u << 24);
+    method(0, 0x1c, 1); /* acquire: equal */
+    method(0, 0x28, 0);
+    method(0, 0x2c, 0);
+    method(0, 0x30, DIRECTORY + 0x1000); /* another address space's */
+    method(0, 0x34, 9u << 27);
+    submit();
+    assert_true(run(1000));
+    assert_int_equal(data32(4), 99);
+    assert_ptr_equal(gpu_map(&model, TLB_HUB, &space, GVA_CODE, false, &bytes, &why),
+                     model.vram + PA_CODE);
+    method(0, 0x30, DIRECTORY);
+    method(0, 0x34, 9u << 27);
+    submit();
+    assert_true(run(1000));
+    assert_ptr_equal(gpu_map(&model, TLB_HUB, &space, GVA_CODE, false, &bytes, &why),
+                     model.vram + 0x700000);
+    no_refusals();
+    machine_stop();
+}
+
+/* Elements of three 16-bit components made of two: (y, constant, x). */
+static void test_remap(void **state)
+{
+    for (unsigned i = 0; i < CHIPS; i++) {
+        setup(&chips[i], ENGINE_COPY);
+        uint16_t *in = (uint16_t *)(model.vram + PA_CODE);
+        for (unsigned at = 0; at < 2000; at++)
+            in[at] = (uint16_t)at;
+        push_set_object(&push, 4, chips[i].copy_class);
+        method(4, 0x400, (uint32_t)(GVA_CODE >> 32));
+        method(4, 0x404, (uint32_t)GVA_CODE);
+        method(4, 0x408, (uint32_t)(GVA_DATA >> 32));
+        method(4, 0x40c, (uint32_t)GVA_DATA + 2);
+        method(4, 0x418, 1000); /* 6000 bytes: an element lies across the first page's end */
+        method(4, 0x41c, 1);
+        method(4, 0x700, 0xabcd);
+        method(4, 0x708, 1 | 4u << 4 | 0u << 8 | 6u << 12 | 1u << 16 | 1u << 20 | 2u << 24);
+        method(4, 0x300, 2 | 1u << 7 | 1u << 8 | 1u << 10);
+        submit();
+        assert_true(run(1000));
+        no_refusals();
+        for (unsigned at = 0; at < 1000; at++) {
+            uint16_t out[3];
+            for (unsigned part = 0; part < 3; part++)
+                memcpy(&out[part], data_at(2 + at * 6 + part * 2), 2);
+            assert_int_equal(out[0], at * 2 + 1);
+            assert_int_equal(out[1], 0xabcd);
+            assert_int_equal(out[2], at * 2);
+        }
+        assert_int_equal(*data_at(2 + 6000), 0);
+        machine_stop();
+    }
+}
+
+static void bad_local(unsigned chip, uint32_t *qmd)
+{
+    qmd_set(versions[chip], qmd, QMD_SHADER_LOCAL_MEMORY_HIGH_SIZE, 0, 1024);
+}
+
+/* Local memory: none set, too little of it, enough but not mapped to its end, and all as it should be. */
+static void test_local_memory(void **state)
+{
+    struct fill_args args = {(uint32_t *)GVA_DATA, 4, 1};
+    launch_wrong(1, &args, bad_local);
+    expect_fault(13);
+    machine_stop();
+    uint64_t per_tpc = 1024ull * 48 * 32 * 2;
+    for (unsigned turn = 0; turn < 3; turn++) {
+        setup_compute(1, "fill", sizeof(args));
+        uint64_t gva = GVA + 0x8000000, all = per_tpc * 42;
+        for (uint64_t at = 0; at < all - (turn == 1 ? 0x200000 : 0); at += 0x200000)
+            map(gva + at, APERTURE_VRAM, 0x800000, 21, false);
+        uint32_t qmd[QMD_DWORDS_MAX] = {0};
+        prepare(1, &(struct launch){1, 256, &args, sizeof(args), 0}, qmd);
+        bad_local(1, qmd);
+        place(0, qmd);
+        begin(1);
+        push_local_memory(&push, gva, turn == 0 ? per_tpc - 0x8000 : per_tpc);
+        push_launch(&push, versions[1], qmd_gva(0));
+        submit();
+        run(1000);
+        if (turn < 2)
+            expect_fault(turn == 0 ? 13 : 31);
+        else
+            no_refusals();
+        assert_int_equal(data32(0), turn == 2 ? 1 : 0);
+        machine_stop();
+    }
+}
+
+/* Files that are no cubin, or one of other code. */
+static void test_kernel_files(void **state)
+{
+    machine_start(&chips[1]);
+    assert_true(kernels_load(&model, "/nonexistent") < 0);
+    const char *path =
+        write_cubin("fill", 86, 0x160, sizeof(struct fill_args) - 4); /* older than the source */
+    assert_true(kernels_load(&model, path) < 0);
+    path = write_cubin("fill", 90, 0x160, sizeof(struct fill_args)); /* another architecture */
+    assert_true(kernels_load(&model, path) < 0);
+    path = write_cubin("nobody", 86, 0x160, 8);
+    assert_true(kernels_load(&model, path) < 0);
+    path = write_cubin("fill", 86, 0x160, sizeof(struct fill_args));
+    for (long bytes = 1952; bytes >= 0; bytes -= 61) { /* cut short anywhere */
+        assert_int_equal(truncate(path, bytes), 0);
+        assert_true(kernels_load(&model, path) < 0);
+    }
+    unlink(path);
+    assert_int_equal(kernels_count(), 0);
+    machine_stop();
+}
+
 static void test_demanded_faults(void **state)
 {
     struct fill_args args = {(uint32_t *)GVA_DATA, 4, 1};
@@ -1282,6 +1437,11 @@ int main(void)
         cmocka_unit_test(test_sgemm),
         cmocka_unit_test(test_inline),
         cmocka_unit_test(test_demanded_faults),
+        cmocka_unit_test(test_reports),
+        cmocka_unit_test(test_mem_op),
+        cmocka_unit_test(test_remap),
+        cmocka_unit_test(test_local_memory),
+        cmocka_unit_test(test_kernel_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
