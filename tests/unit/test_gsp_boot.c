@@ -110,8 +110,6 @@ static void test_layout_refuses(void **state)
 #define MAILBOX0   0x110040u
 #define HWCFG2     0x1100f4u
 #define RISCV_CTL  0x111388u
-#define WPR2_LO    0x1fa824u
-#define WPR2_HI    0x1fa828u
 
 enum fsp_fault {
     FSP_GOOD,
@@ -131,7 +129,7 @@ enum fsp_fault {
     RM_SILENT,        /* no INIT_DONE */
     RM_NOT_READY,     /* INIT_DONE with an error */
     RM_BAD_INFO,      /* static information without handles */
-    NO_WPR2,          /* WPR2 is not up although everything says so */
+    RM_BAD_PLACE,     /* static information with memory of the GSP's where there can be none */
 };
 
 static struct gsp gsp;
@@ -231,6 +229,8 @@ static void rm_answer(struct peer *p, uint32_t function, const uint8_t *payload,
             .limit = VRAM_BYTES - GIB - 1, .supports_compressed = 1, .supports_iso = 1};
         info.fb_region[1] = (struct rpc_fb_region){
             .base = VRAM_BYTES - GIB, .limit = VRAM_BYTES - 1, .reserved = GIB};
+        info.frts_offset = VRAM_BYTES - 4 * GIB;
+        info.non_wpr_heap_offset = info.frts_offset - (gpu.fault == RM_BAD_PLACE ? 0 : 254 * MIB);
         if (gpu.fault != RM_BAD_INFO)
             info.internal_client = info.internal_device = info.internal_subdevice = 7;
         peer_send(p, function, 0, &info, sizeof(info));
@@ -290,10 +290,6 @@ static void fsp_take(void)
     gpu.is_started = true;
     if (gpu.fault != CORE_STOPPED)
         *reg(RISCV_CTL) = 1 << 7;
-    if (gpu.fault != NO_WPR2) {
-        *reg(WPR2_LO) = (uint32_t)((VRAM_BYTES - 256 * MIB) >> 8);
-        *reg(WPR2_HI) = (uint32_t)((VRAM_BYTES - 2 * MIB) >> 8);
-    }
     memcpy(&peer.rpc, &gsp.rpc,
            sizeof(peer.rpc)); /* where the queues are; nothing else of it is used */
     peer_start(&peer);
@@ -397,8 +393,10 @@ static void test_start_and_stop(void **state)
         assert_true(gsp.is_running);
         assert_true(host_pci_is_bus_master(pci));
         assert_string_equal(gsp.info.name, "NVIDIA of memory");
-        check_same("WPR2", gsp.layout.wpr2.offset, VRAM_BYTES - 256 * MIB);
-        check_same("usable VRAM", gsp.layout.usable_end, VRAM_BYTES - GIB);
+        check_same("WPR2", gsp.layout.wpr2.offset, VRAM_BYTES - 4 * GIB - 252 * MIB);
+        check_same("its end", gsp.layout.wpr2.offset + gsp.layout.wpr2.bytes,
+                   VRAM_BYTES - 4 * GIB + MIB);
+        check_same("usable VRAM", gsp.layout.usable_end, VRAM_BYTES - 4 * GIB - 254 * MIB);
         assert_null(gsp.program.va); /* what only the start needed is free again */
         assert_non_null(gsp.libos.va);
         gsp_stop(&gsp);
@@ -435,7 +433,8 @@ static void test_faults(void **state)
         {RM_SILENT, -ETIMEDOUT, "GSP_INIT_DONE 0: no answer from the GSP within 15000 ms", 15000},
         {RM_NOT_READY, -EIO, "GSP_INIT_DONE: ", 0},
         {RM_BAD_INFO, -EPROTO, "static information: RM's own handles are 0 0 0", 0},
-        {NO_WPR2, -EIO, "WPR2 is not in VRAM although the GSP runs", 0},
+        {RM_BAD_PLACE, -EPROTO,
+         "static information: the GSP's memory from 0x1300000000 to FRTS at 0x1300000000", 0},
     };
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++) {
         struct pci_device *pci = gpu_create(faults[i].fault);

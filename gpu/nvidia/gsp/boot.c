@@ -269,21 +269,27 @@ static int boot_by_fsp(struct gsp *gsp)
     return error;
 }
 
-/* Where WPR2 and what RM keeps are, now that it can tell. */
+/* Where the FMC has put what the booter is told: RM says it (_kgspSetFwWprLayoutOffset, kernel_gsp.c). */
 static int layout_learn(struct gsp *gsp)
 {
     struct gsp_layout *layout = &gsp->layout;
-    uint64_t start, end;
+    const struct gsp_info *info = &gsp->info;
     if (gsp->hw.chip->boot == HW_BOOT_FSP) {
-        if (!fwsec_wpr2(&gsp->hw, &start, &end) || end > layout->vram_bytes ||
-            start < layout->non_wpr_heap.bytes || end < start)
-            return hw_fail(&gsp->hw, -EIO, "WPR2 is not in VRAM although the GSP runs");
-        layout->wpr2 = (struct gsp_region){start, end - start};
-        layout->non_wpr_heap.offset = start - layout->non_wpr_heap.bytes;
-        layout->usable_end = layout->non_wpr_heap.offset;
+        uint64_t start = info->non_wpr_heap_offset, end = info->frts_offset;
+        if (end >= layout->vram_bytes || layout->vram_bytes - end < layout->frts.bytes ||
+            start >= end || end - start < layout->non_wpr_heap.bytes + layout->heap.bytes)
+            return hw_fail(&gsp->hw, -EPROTO,
+                           "static information: the GSP's memory from %#llx to FRTS at %#llx "
+                           "cannot be",
+                           (unsigned long long)start, (unsigned long long)end);
+        layout->non_wpr_heap.offset = start;
+        layout->frts.offset = end;
+        layout->wpr2.offset = start + layout->non_wpr_heap.bytes;
+        layout->wpr2.bytes = end + layout->frts.bytes - layout->wpr2.offset;
+        layout->usable_end = start;
     }
-    for (unsigned i = 0; i < gsp->info.region_count; i++) {
-        const struct gsp_info_region *r = &gsp->info.region[i];
+    for (unsigned i = 0; i < info->region_count; i++) {
+        const struct gsp_info_region *r = &info->region[i];
         if (r->is_reserved && r->base >= layout->vram_bytes / 2)
             layout->usable_end = min_u64(layout->usable_end, r->base);
     }

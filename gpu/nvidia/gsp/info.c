@@ -174,6 +174,8 @@ int gsp_info_read_static(struct rpc *rpc, struct hw *hw, struct gsp_info *out)
         .internal_subdevice = in->internal_subdevice,
         .bar1_pde_base = in->bar1_pde_base,
         .bar2_pde_base = in->bar2_pde_base,
+        .non_wpr_heap_offset = in->non_wpr_heap_offset,
+        .frts_offset = in->frts_offset,
         .is_mig_supported = in->sku_flags[RPC_STATIC_INFO_SKU_MIG] != 0,
     };
     copy_name(out->name, sizeof(out->name), in->name, sizeof(in->name));

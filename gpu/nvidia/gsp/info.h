@@ -32,6 +32,7 @@ struct gsp_info {
     struct gsp_info_region region[RPC_FB_REGION_MAX]; /* by address, not overlapping */
     uint32_t internal_client, internal_device, internal_subdevice; /* RM's own objects, for NV2080_CTRL_CMD_INTERNAL_... */
     uint64_t bar1_pde_base, bar2_pde_base;
+    uint64_t non_wpr_heap_offset, frts_offset; /* where these regions of layout.h are; the FMC chooses, the booter is told */
     bool is_mig_supported;
 };
 
