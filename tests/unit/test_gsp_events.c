@@ -2,6 +2,7 @@
  * tests/unit/test_gsp_events.c: what the GSP tells unasked: error lines, channel errors, the CPU sequencer's lists, good and
  * bad; and what can be read of its logs.
  */
+#include "gpu/nvidia/gsp/crash.h"
 #include "gpu/nvidia/gsp/events.h"
 #include "gpu/nvidia/gsp/logs.h"
 #include "tests/unit/gsp_peer.h"
@@ -357,15 +358,128 @@ static void test_log_drain(void **state)
     assert_int_equal(gsp_log_drain(&ring, "nvidia0", LOG_DEBUG, 3), UINT64_MAX - 2);
 }
 
+/* ---- a crash report in the falcon's data memory ---- */
+
+static uint64_t dmem[512]; /* a queue of 1 KiB at 2 KiB */
+
+/* Port 0 of the data memory: counts up with each word read. */
+static uint32_t dmem_read(uint32_t reg)
+{
+    if (reg != 0x1101c4)
+        return peer_registers[reg / 4];
+    uint32_t at = peer_registers[0x1101c0 / 4] & 0xffffff;
+    assert_true(at % 4 == 0 && at < sizeof(dmem));
+    peer_registers[0x1101c0 / 4] += 4;
+    return ((uint32_t *)dmem)[at / 4];
+}
+
+/* The queue's byte n; it wraps. */
+static void dmem_put(uint32_t n, uint64_t value)
+{
+    dmem[(2048 + n % 1024) / 8] = value;
+}
+
+static uint64_t packet(unsigned type, unsigned words)
+{
+    return 0xdead | 1u << 16 | (uint64_t)(words - 1) << 22 | (uint64_t)type << 32;
+}
+
+static void crash(uint32_t get, uint32_t put)
+{
+    peer_on_read = dmem_read;
+    peer_registers[0x110094 / 4] = 0xdead | 1u << 16 | 3u << 20;
+    peer_registers[0x110310 / 4] = 2 | 1u << 3 | 2048; /* DMEM, one unit of 1 KiB, at 2 KiB */
+    peer_registers[0x110314 / 4] = 0;
+    peer_registers[0x110318 / 4] = put;
+    peer_registers[0x11031c / 4] = get;
+}
+
+static void test_crash_report(void **state)
+{
+    (void)state;
+    char text[240];
+    unsigned lines;
+    assert_false(gsp_crash_report(&peer.hw));
+    crash(1000, 72); /* around the end */
+    const uint64_t report[] = {packet(0, 7), 1,    2,    3,   0x2ff05, 0, 0x12345678, 13,
+                               packet(3, 3), 0x10, 0x20, 0x30};
+    for (unsigned i = 0; i < ARRAY_COUNT(report); i++)
+        dmem_put(1000 + i * 8, report[i]);
+    last_line(text, sizeof(text), &lines);
+    assert_true(gsp_crash_report(&peer.hw));
+    last_line(text, sizeof(text), &lines);
+    assert_int_equal(lines, 2);
+    assert_string_equal(text, "nvidia0: GSP crash: called from 0x10 0x20 0x30");
+    assert_int_equal(peer_registers[0x11031c / 4], 72); /* read */
+    assert_false(gsp_crash_report(&peer.hw));
+
+    crash(1000, 40);
+    assert_true(gsp_crash_report(&peer.hw));
+    last_line(text, sizeof(text), &lines);
+    assert_string_equal(
+        text, "nvidia0: GSP crashed: exception of the kernel (partition 5, program 255) at pc "
+              "0x12345678: load page fault, cause 0, data 0xd");
+}
+
+static void test_bad_crash_reports(void **state)
+{
+    char text[240];
+    unsigned lines;
+    static const struct {
+        uint32_t reg, value;
+    } spoils[] = {{0x110094, 0xdead | 2u << 16 |
+                                 3u << 20}, /* another version, other registers, another memory */
+                  {0x110094, 0xdead | 1u << 16 | 1u << 20},
+                  {0x110310, 0 | 1u << 3 | 2048},
+                  {0x110314, 0x7fffffff},
+                  {0x110318, 1024},
+                  {0x110318, 41},
+                  {0x11031c, 0xfffffff8}};
+    for (unsigned i = 0; i < ARRAY_COUNT(spoils); i++) {
+        crash(0, 40);
+        peer_registers[spoils[i].reg / 4] = spoils[i].value;
+        last_line(text, sizeof(text), &lines);
+        assert_true(gsp_crash_report(&peer.hw));
+        last_line(text, sizeof(text), &lines);
+        assert_int_equal(lines, 1);
+        teardown(state);
+        setup(state);
+    }
+    /* Packets of all types and of sizes that are not there: what is there is printed, and nothing more. */
+    for (unsigned type = 0; type < 7; type++)
+        for (unsigned words = 1; words <= 1024; words *= 4) {
+            memset(dmem, 0xa5, sizeof(dmem));
+            crash(8, 0);
+            dmem_put(8, packet(type, words) | 3u << 20);
+            dmem_put(520, packet(type, words));
+            assert_true(gsp_crash_report(&peer.hw));
+            assert_int_equal(peer_registers[0x11031c / 4], 0);
+        }
+    memset(dmem, 0xff, sizeof(dmem));
+    crash(8, 0);
+    assert_true(gsp_crash_report(&peer.hw));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(registers),     TEST(poll_times_out), TEST(bad_lists),    TEST(bad_messages),
-        TEST(core),          TEST(resume),         TEST(resume_fails), TEST(failed_list_ends_start),
-        TEST(channel_error), TEST(acknowledges),   TEST(short_events), TEST(log_split),
+        TEST(registers),
+        TEST(poll_times_out),
+        TEST(bad_lists),
+        TEST(bad_messages),
+        TEST(core),
+        TEST(resume),
+        TEST(resume_fails),
+        TEST(failed_list_ends_start),
+        TEST(channel_error),
+        TEST(acknowledges),
+        TEST(short_events),
+        TEST(log_split),
         TEST(log_drain),
+        TEST(crash_report),
+        TEST(bad_crash_reports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@
 
 #include "gpu/nvidia/gsp/boot_abi.h"
 #include "gpu/nvidia/gsp/booter.h"
+#include "gpu/nvidia/gsp/crash.h"
 #include "gpu/nvidia/gsp/falcon.h"
 #include "gpu/nvidia/gsp/fsp.h"
 #include "gpu/nvidia/gsp/fwsec.h"
@@ -343,6 +344,7 @@ static void reset(struct hw *hw)
 static void on_trouble(void *arg)
 {
     struct gsp *gsp = arg;
+    gsp_crash_report(&gsp->hw);
     gsp_logs_drain(gsp, LOG_WARN, 8);
     rpc_log_history(&gsp->rpc);
 }
