@@ -2,7 +2,8 @@
  * gpu/nvidia/device.h: what the files of gpu/nvidia share: the device, its memory, channels, queues, modules and kernels.
  *
  * Reading order: rm.h (objects), va.h and memory.c (memory), channel.c (groups, rings, doorbell), push.h and qmd.h (what
- * is put into the rings), queue.c (commands), timeline.c, cubin.h and module.c (code), fault.c, nvidia.c (start and the ops).
+ * is put into the rings), queue.c (commands), timeline.c, cubin.h and module.c (code), fault.c, check.c, nvidia.c (start and
+ * the ops).
  */
 #ifndef INGOT_GPU_NVIDIA_DEVICE_H
 #define INGOT_GPU_NVIDIA_DEVICE_H
@@ -240,6 +241,9 @@ static inline uint32_t nvidia_device_sm(const struct nvidia_device *device)
 /* Where a thread's stack begins in the local window; what lies above it is the hardware's. */
 #define NVIDIA_STACK_TOP      UINT32_C(0xfffdc0)
 #define NVIDIA_STACK_RESERVED (UINT32_C(0x1000000) - NVIDIA_STACK_TOP)
+
+/* check.c: run a kernel and a copy; 0, or a negative errno and why, for people. */
+int nvidia_check(struct nvidia_device *device, char *why, size_t why_bytes);
 
 /* Make local memory for kernels with this much per thread; 0 or -ENOMEM. */
 int nvidia_local_ensure(struct nvidia_device *device, uint32_t bytes_per_thread);

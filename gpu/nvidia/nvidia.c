@@ -1,7 +1,8 @@
 /*
  * gpu/nvidia/nvidia.c: NVIDIA GPUs from Turing on as devices of gpu.h: start, stop, buffers, health.
  *
- * Steps of a start: RM client and device, classes and geometry, address space, doorbell page, copy engines, built-in kernels.
+ * Steps of a start: RM client and device, classes and geometry, address space, doorbell page, copy engines, built-in kernels;
+ * on bare metal a check that it computes.
  * Everything from rm.h upwards is the same on bare metal and under Linux; the transport is chosen by the program.
  *
  * Where the transport can tell what devices there are before it opens them (bare metal: their firmware takes seconds to
@@ -227,6 +228,8 @@ static int bring_up(struct nvidia_device *device, struct gpu_device_info *info)
             error = load_kernels(device);
             if (error)
                 snprintf(info->why_not, sizeof(info->why_not), "%s", gpu_error());
+            else if (transport->identify) /* bare metal: it has never run anything */
+                error = nvidia_check(device, info->why_not, sizeof(info->why_not));
             info->is_usable = !error;
             return 0; /* without kernels it stays open, for its readings */
         }
