@@ -1,7 +1,7 @@
 /*
  * tests/model/compute.c: the compute class: methods, and grids from QMD to completion.
  *
- * SEND_PCAS_A and SEND_SIGNALING_PCAS(2)_B queue the QMD at an address. Grids run one after the other (sm.c), behind the
+ * SEND_PCAS_A and SEND_SIGNALING_PCAS(2)_B queue the QMD at an address. A channel's grids run one after the other (sm.c), behind the
  * methods' back until something waits for idle. When one is complete its releases are written, then the QMDs that depend
  * on it are scheduled.
  *
@@ -71,10 +71,8 @@ static const struct bank0_places bank0_to_hopper = {0x00, 0x0c, 0x18, 0x20};
 static const struct bank0_places bank0_blackwell = {0x360, 0x370, 0x2f0, 0x2f8};
 
 struct compute {
-    struct channel *owner; /* whose grid the SMs run */
     struct sm_run run;
     uint8_t bank0[65536];
-    uint64_t grids;
 };
 
 int compute_init(struct model *m, const char *cubins)
@@ -93,13 +91,16 @@ bool compute_is_idle(const struct channel *c)
     return c->compute.get == c->compute.put;
 }
 
-void compute_drop(struct model *m, struct channel *c)
+void compute_drop(struct channel *c)
 {
     c->compute.get = c->compute.put;
-    if (m->compute && m->compute->owner == c) {
-        sm_kill(m);
-        m->compute->owner = NULL;
-    }
+    c->compute.is_running = false;
+}
+
+void compute_free(struct channel *c)
+{
+    sm_destroy(c->compute.sm);
+    c->compute.sm = NULL;
 }
 
 static enum outcome class_error(struct model *m, struct channel *c, const char *what,
@@ -283,9 +284,12 @@ static enum outcome start(struct model *m, struct channel *c, struct grid *g)
                                    .size = {g->size[0], g->size[1], g->size[2]},
                                    .threads = g->block[0]};
     memcpy(compute->run.args, compute->bank0 + code->args_offset, code->args_bytes);
-    compute->owner = c;
-    compute->grids++;
-    sm_start(m, &compute->run);
+    if (!c->compute.sm)
+        c->compute.sm = sm_create();
+    if (!c->compute.sm)
+        return exception(m, c, "SM", "the model has no memory for another grid", g->qmd_address);
+    c->compute.is_running = true;
+    sm_start(c->compute.sm, &compute->run);
     return demand_fault(m, c, g);
 }
 
@@ -294,7 +298,7 @@ static enum outcome complete(struct model *m, struct channel *c)
 {
     struct compute_state *s = &c->compute;
     struct grid done = s->grids[s->get % GRIDS_MAX];
-    m->compute->owner = NULL;
+    s->is_running = false;
     for (unsigned i = 0; i < done.release_count; i++) {
         const struct grid_release *r = &done.release[i];
         struct violation why;
@@ -320,11 +324,10 @@ static enum outcome complete(struct model *m, struct channel *c)
 
 enum outcome compute_step(struct model *m, struct channel *c)
 {
-    struct compute *compute = m->compute;
-    if (compute_is_idle(c) || (compute->owner && compute->owner != c))
+    if (compute_is_idle(c))
         return BUSY;
     struct grid *g = &c->compute.grids[c->compute.get % GRIDS_MAX];
-    if (!compute->owner) {
+    if (!c->compute.is_running) {
         enum outcome outcome = start(m, c, g);
         if (outcome != DONE)
             return outcome;
@@ -333,7 +336,7 @@ enum outcome compute_step(struct model *m, struct channel *c)
         return BUSY;
     struct violation why;
     const char *what = NULL;
-    switch (sm_slice(m, &why, &what)) {
+    switch (sm_slice(m, c->compute.sm, &why, &what)) {
     case SM_COMPLETE:
         return complete(m, c);
     case SM_MMU_FAULT:

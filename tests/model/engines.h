@@ -133,6 +133,8 @@ struct compute_state {
     struct inline_state inlined;
     struct grid grids[GRIDS_MAX];
     unsigned put, get;
+    struct sm *sm;   /* made for the first grid */
+    bool is_running; /* the grid at get */
 };
 
 /* A channel as host.c keeps it, with its engines' state. */
@@ -168,7 +170,8 @@ bool copy_knows_class(uint32_t class_id);
 enum outcome compute_method(struct model *m, struct channel *c, uint32_t method, uint32_t data);
 enum outcome compute_step(struct model *m, struct channel *c);
 bool compute_is_idle(const struct channel *c);
-void compute_drop(struct model *m, struct channel *c); /* the channel dies: so does what it runs */
+void compute_drop(struct channel *c); /* the channel dies: so does what it runs */
+void compute_free(struct channel *c);
 enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, uint32_t data);
 
 /* One entry, fetch or word of its push buffer. BUSY: nothing can be done now. (pbdma.c) */
@@ -216,11 +219,13 @@ struct sm_run {
     uint32_t size[3], threads;
     uint8_t args[4096];
 };
+struct sm; /* what runs one channel's grids, one at a time */
 int sm_init(struct model *m);
-void sm_start(struct model *m, const struct sm_run *run);
-/* Go on for a slice. On SM_MMU_FAULT *why is filled. */
-enum sm_state sm_slice(struct model *m, struct violation *why, const char **exception);
-void sm_kill(struct model *m);
+struct sm *sm_create(void); /* NULL: no memory */
+void sm_destroy(struct sm *sm);
+void sm_start(struct sm *sm, const struct sm_run *run); /* whatever it ran before is gone */
+/* Go on for a slice. On SM_MMU_FAULT *why is filled, on SM_EXCEPTION *exception. */
+enum sm_state sm_slice(struct model *m, struct sm *sm, struct violation *why, const char **exception);
 /* What the SMs' address space maps is no longer true. */
 void sm_unmap(void);
 

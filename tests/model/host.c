@@ -75,7 +75,7 @@ static void kill_group(struct model *m, uint32_t runlist, uint32_t group)
         if (!c || c->is.runlist != runlist || c->is.group != group)
             continue;
         c->is_dead = true;
-        compute_drop(m, c);
+        compute_drop(c);
         c->copy.get = c->copy.put;
     }
 }
@@ -241,6 +241,7 @@ static void free_leaving(struct host *host)
 {
     while (host->leaving) {
         struct channel *next = host->leaving->next;
+        compute_free(host->leaving);
         free(host->leaving);
         host->leaving = next;
     }
@@ -252,7 +253,7 @@ void host_channel_remove(struct model *m, uint32_t runlist, uint32_t channel_id)
         struct channel *c = m->host->channels[i];
         if (!c || c->is.runlist != runlist || c->is.channel_id != channel_id)
             continue;
-        compute_drop(m, c);
+        compute_drop(c);
         c->is_dead = true;
         m->host->channels[i] = NULL;
         c->next = m->host->leaving;

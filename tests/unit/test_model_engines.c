@@ -1139,6 +1139,54 @@ static void test_endless(void **state)
     machine_stop();
 }
 
+/* While one channel's grid does not end, another channel's does. */
+static void test_two_channels(void **state)
+{
+    setup_compute(1, "fill", sizeof(struct fill_args));
+    struct fill_args args = {(uint32_t *)GVA_DATA, 64, 3};
+    uint32_t qmd[QMD_DWORDS_MAX] = {0};
+    prepare(1, &(struct launch){0x7fffffff, 256, &args, sizeof(args), 0}, qmd);
+    place(0, qmd);
+    begin(1);
+    push_launch(&push, versions[1], qmd_gva(0));
+    submit();
+    assert_false(run(20));
+
+    struct host_channel other = {.channel_id = CHANNEL + 1,
+                                 .runlist = RUNLIST,
+                                 .engine = ENGINE_GRAPHICS,
+                                 .channel_class = model.chip->channel_class,
+                                 .gpfifo_gva = GVA_RINGS + 0x80000,
+                                 .gpfifo_entries = ENTRIES,
+                                 .instance = INSTANCE + 0x1000,
+                                 .userd = USERD + 512,
+                                 .page_directory = DIRECTORY,
+                                 .group = 1};
+    assert_int_equal(host_channel_add(&model, &other), 0);
+    assert_true(host_channel_object(&model, RUNLIST, CHANNEL + 1, model.chip->compute_class));
+    host_channel_schedule(&model, RUNLIST, CHANNEL + 1, true);
+    args = (struct fill_args){(uint32_t *)(GVA_DATA + 4096), 64, 4};
+    memset(qmd, 0, sizeof(qmd));
+    prepare(1, &(struct launch){1, 256, &args, sizeof(args), 1}, qmd);
+    qmd_release_encode(versions[1], qmd, 0, GVA_DATA + 0x3f000, 1);
+    place(1, qmd);
+    begin(1);
+    push_launch(&push, versions[1], qmd_gva(1));
+    memcpy(model.vram + PA_RINGS + 0x90000, push.dword, push.count * 4);
+    *vram64(PA_RINGS + 0x80000) = push_gpfifo_entry(GVA_RINGS + 0x90000, push.count);
+    push.count = 0;
+    model.vram[USERD + 512 + 0x8c] = 1;
+    host_doorbell(&model, TOKEN + 1);
+    assert_false(run(20));
+    assert_int_equal(data64(0x3f000), 1);
+    assert_int_equal(data32(4096), 4);
+    no_refusals();
+
+    host_channel_remove(&model, RUNLIST, CHANNEL + 1);
+    assert_false(run(20)); /* the first one goes on */
+    machine_stop();
+}
+
 /* A mapping that changes is seen by shaders after an invalidation, not before. */
 static void test_shader_tlb(void **state)
 {
@@ -1437,6 +1485,7 @@ int main(void)
         cmocka_unit_test(test_instruction_cache),
         cmocka_unit_test(test_endless),
         cmocka_unit_test(test_shader_tlb),
+        cmocka_unit_test(test_two_channels),
         cmocka_unit_test(test_sgemm),
         cmocka_unit_test(test_inline),
         cmocka_unit_test(test_demanded_faults),
