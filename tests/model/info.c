@@ -572,9 +572,9 @@ void static_info(struct model *m, uint8_t *out)
     PUT64(out, 1248, (UINT64_C(1) << info->fbps) - 1); /* fbp_mask */
     PUT32(out, 1256, (uint32_t)info->l2_bytes);
     snprintf((char *)out + 1260, 64, "%s", chip->card); /* gpuNameString */
-    for (unsigned i = 0; chip->name[i] != '\0' && i < 63; i++)
+    for (unsigned i = 0; i < 63 && chip->name[i] != '\0'; i++)
         out[1324 + i] = (uint8_t)toupper((unsigned char)chip->name[i]); /* gpuShortNameString */
-    for (unsigned i = 0; chip->card[i] != '\0' && i < 63; i++)
+    for (unsigned i = 0; i < 63 && chip->card[i] != '\0'; i++)
         PUT16(out, 1388 + i * 2, (uint8_t)chip->card[i]);   /* gpuNameString_Unicode */
     PUT64(out, 1536, m->rm->layout.non_wpr_heap + 0x10000); /* bar1PdeBase, bar2PdeBase */
     PUT64(out, 1544, m->rm->layout.non_wpr_heap + 0x20000);

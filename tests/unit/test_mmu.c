@@ -496,7 +496,7 @@ static void test_random(void **state)
                 continue;
             bool overlaps = false;
             for (unsigned p = 0; p < PAGES; p++)
-                overlaps |= live[p].pages > 0 && p < first + pages && p + live[p].pages > first;
+                overlaps |= p < first + pages && live[p].pages > 0 && p + live[p].pages > first;
             struct mmu_extent extent = {((uint64_t)rand() % 100000) / align * align * 4096,
                                         pages * 4096ull};
             int error = mmu_map(&mmu, GVA + first * 4096ull, &extent, 1, MMU_VRAM);

@@ -48,7 +48,8 @@ static uint32_t get_memory(struct resman *resman, struct rm_fb_info_list *list)
 static uint32_t get_engines(struct resman *resman, struct rm_engine_list *list)
 {
     list->count = 0;
-    for (unsigned i = 0; i < resman->engine_count && i < ARRAY_COUNT(list->engines); i++)
+    static_assert(ARRAY_COUNT(resman->engines) <= ARRAY_COUNT(list->engines), "all fit");
+    for (unsigned i = 0; i < resman->engine_count && i < ARRAY_COUNT(resman->engines); i++)
         list->engines[list->count++] = resman->engines[i].type;
     return NV_OK;
 }
