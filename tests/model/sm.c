@@ -168,8 +168,11 @@ static void on_segv(int signal_number, siginfo_t *info, void *context_pointer)
         return;
     }
     bool is_write = context->uc_mcontext.gregs[REG_ERR] & 2;
-    if (signal_number == SIGBUS || (info->si_code != SEGV_MAPERR && info->si_code != SEGV_ACCERR)) {
-        sm->exception = "Misaligned Address, or one with more bits than there are";
+    if (signal_number != SIGSEGV ||
+        (info->si_code != SEGV_MAPERR && info->si_code != SEGV_ACCERR)) {
+        sm->exception = signal_number == SIGFPE
+                            ? "a division by zero, of which hardware makes a number of no meaning"
+                            : "Misaligned Address, or one with more bits than there are";
         leave(sm, SM_EXCEPTION);
     } else if (!map_page(sm, (uint64_t)info->si_addr, is_write)) {
         leave(sm, sm->exception ? SM_EXCEPTION : SM_MMU_FAULT);
@@ -200,6 +203,7 @@ static void set_handlers(void)
     sigaddset(&segv.sa_mask, SIGALRM);
     sigaction(SIGSEGV, &segv, NULL);
     sigaction(SIGBUS, &segv, NULL);
+    sigaction(SIGFPE, &segv, NULL);
     sigaction(SIGALRM, &alarm_action, NULL);
 }
 
@@ -263,7 +267,10 @@ void sm_start(struct sm *sm, const struct sm_run *run)
     sm->run = *run;
     sm->space = *run->space;
     getcontext(&sm->inside);
-    sigemptyset(&sm->inside.uc_sigmask);
+    sigfillset(&sm->inside.uc_sigmask); /* others wait for the slice's end */
+    const int let_through[] = {SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    for (unsigned i = 0; i < sizeof(let_through) / sizeof(let_through[0]); i++)
+        sigdelset(&sm->inside.uc_sigmask, let_through[i]);
     sm->inside.uc_stack.ss_sp = sm->stack;
     sm->inside.uc_stack.ss_size = STACK_BYTES;
     sm->inside.uc_link = NULL;
