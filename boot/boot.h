@@ -12,6 +12,7 @@
 #define BOOT_RANGES_MAX   512      /* firmware maps have 30 to 300 entries, adjoining ones of a kind are merged */
 #define BOOT_KEPT_MAX     64
 #define BOOT_FIRMWARE_MAX 48
+#define BOOT_FILE_LEAD    64       /* an ELF64 header: what follows it lies at a page's start, for devices to read in place */
 #define BOOT_CONFIG_MAX   (64 * 1024)
 #define BOOT_TOKEN_LENGTH 32
 #define BOOT_LOG_BYTES    (128 * 1024)
@@ -40,7 +41,7 @@ struct boot_screen {
 
 struct boot_firmware_file {
     char name[64];           /* below \firmware\, as the file system spells it: "nvidia/ga102/gsp/gsp-570.144.bin" */
-    const void *data;
+    const void *data;        /* BOOT_FILE_LEAD bytes before a page's start */
     uint64_t size_bytes;
 };
 

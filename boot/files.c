@@ -11,7 +11,8 @@
 
 #define FIRMWARE_BYTES_MAX \
     (UINT64_C(512) * 1024 * 1024) /* all files together; NVIDIA's GSP images are 30 to 80 MB each */
-#define FOLDER_DEPTH_MAX 4        /* \firmware\nvidia\ga102\gsp */
+#define LEAD_PAGE        (EFI_PAGE_SIZE - BOOT_FILE_LEAD)
+#define FOLDER_DEPTH_MAX 4    /* \firmware\nvidia\ga102\gsp */
 #define ENTRIES_MAX      1024 /* in all folders: a damaged file system may have them without end */
 #define READ_CHUNK       (UINT64_C(4) * 1024 * 1024) /* some firmware fails on larger single reads */
 
@@ -134,8 +135,10 @@ static void firmware_file_read(struct walk *walk, EFI_FILE_HANDLE folder, const 
         problem = "no room for it (512 MiB in all)";
     else if (EFI_ERROR(folder->Open(folder, &file, entry->info.FileName, EFI_FILE_MODE_READ, 0)))
         problem = "cannot be opened";
-    else if ((data = pages_keep(walk->system, info, entry->info.FileSize)) == NULL)
+    else if ((data = pages_keep(walk->system, info, entry->info.FileSize + LEAD_PAGE)) == NULL)
         problem = "no memory";
+    else
+        data = (char *)data + LEAD_PAGE;
     if (problem == NULL) {
         EFI_STATUS status;
         if (file_read(file, data, entry->info.FileSize, &status) != entry->info.FileSize)

@@ -331,7 +331,8 @@ const struct cpu_features *cpu_features(void);
 
 /*
  * A file that the boot loader read from \firmware on the ESP, by its path below that folder ("nvidia/ga102/gsp/x.bin", in
- * any case); NULL: there is none. It starts at a page's start, cannot be written, and stays; devices may read it (dma_addr()).
+ * any case); NULL: there is none. Its byte 64, behind an ELF64 header, lies at a page's start; it cannot be
+ * written, and stays; devices may read it in place (dma_addr()).
  */
 const void *boot_file(const char *name, uint64_t *size_bytes);
 

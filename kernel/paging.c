@@ -285,8 +285,10 @@ uint64_t paging_root(void)
 
 static void seal(uint64_t pa, uint64_t size_bytes)
 {
-    map_or_panic(pa, align_up(size_bytes, PAGE_SIZE), 0);
-    tlb_drop_everywhere(pa, align_up(size_bytes, PAGE_SIZE));
+    uint64_t start = align_down(pa, PAGE_SIZE),
+             bytes = align_up(pa + size_bytes, PAGE_SIZE) - start;
+    map_or_panic(start, bytes, 0);
+    tlb_drop_everywhere(start, bytes);
 }
 
 void paging_seal(void)

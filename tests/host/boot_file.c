@@ -1,38 +1,41 @@
 /*
  * tests/host/boot_file.c: the hosted twin's ESP: files that a test adds, and those of one folder of the host.
  *
- * A file stays in memory, at a page's start, from the first time it is asked for. Not for several cores at a time.
+ * A file stays in memory, as on bare metal with byte 64 at a page's start, from the first time it is asked for; memory ends
+ * with it, so that the sanitizer sees reads past its end. Not for several cores at a time.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tests/host/host.h"
+
+#define LEAD 64 /* kernel.h, boot_file() */
 
 struct file {
     struct file *next;
     char name[64];
-    void *data;
+    uint8_t *pages, *data;
     uint64_t size_bytes;
-    bool is_mapped;
 };
 static struct file *files;
 static char folder[4096];
 
-static void file_add(const char *name, void *data, uint64_t size_bytes, bool is_mapped)
+/* An empty file of this size, first in the list. */
+static struct file *file_create(const char *name, uint64_t size_bytes)
 {
     struct file *file = calloc(1, sizeof(*file));
-    if (file == NULL)
+    void *pages = NULL;
+    if (file == NULL || posix_memalign(&pages, PAGE_SIZE, PAGE_SIZE - LEAD + size_bytes) != 0)
         panic("no memory for boot file %s", name);
-    *file = (struct file){
-        .next = files, .data = data, .size_bytes = size_bytes, .is_mapped = is_mapped};
     snprintf(file->name, sizeof(file->name), "%s", name);
+    file->pages = pages;
+    file->data = file->pages + PAGE_SIZE - LEAD;
+    file->size_bytes = size_bytes;
+    file->next = files;
     files = file;
+    return file;
 }
 
 void host_boot_folder(const char *path)
@@ -42,11 +45,7 @@ void host_boot_folder(const char *path)
 
 void host_boot_file_add(const char *name, const void *data, uint64_t size_bytes)
 {
-    void *copy = aligned_alloc(PAGE_SIZE, align_up(size_bytes + 1, PAGE_SIZE));
-    if (copy == NULL)
-        panic("no memory for boot file %s", name);
-    memcpy(copy, data, size_bytes);
-    file_add(name, copy, size_bytes, false);
+    memcpy(file_create(name, size_bytes)->data, data, size_bytes);
 }
 
 void host_boot_files_clear(void)
@@ -54,10 +53,7 @@ void host_boot_files_clear(void)
     while (files != NULL) {
         struct file *file = files;
         files = file->next;
-        if (file->is_mapped)
-            munmap(file->data, file->size_bytes);
-        else
-            free(file->data);
+        free(file->pages);
         free(file);
     }
     folder[0] = '\0';
@@ -74,16 +70,17 @@ const void *boot_file(const char *name, uint64_t *size_bytes)
         return NULL;
     char path[sizeof(folder) + 64];
     snprintf(path, sizeof(path), "%s/%s", folder, name);
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    void *data = MAP_FAILED;
-    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0)
-        data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (fd >= 0)
-        close(fd);
-    if (data == MAP_FAILED)
+    FILE *from = fopen(path, "rbe");
+    if (from == NULL)
         return NULL;
-    file_add(name, data, (uint64_t)info.st_size, true);
-    *size_bytes = (uint64_t)info.st_size;
-    return data;
+    long bytes = fseek(from, 0, SEEK_END) == 0 ? ftell(from) : -1;
+    if (bytes <= 0)
+        panic("%s: not a file with something in it", path);
+    rewind(from);
+    struct file *file = file_create(name, (uint64_t)bytes);
+    if (fread(file->data, 1, (size_t)bytes, from) != (size_t)bytes)
+        panic("%s: cannot be read", path);
+    fclose(from);
+    *size_bytes = file->size_bytes;
+    return file->data;
 }

@@ -397,7 +397,7 @@ static void test_start_and_stop(void **state)
         check_same("its end", gsp.layout.wpr2.offset + gsp.layout.wpr2.bytes,
                    VRAM_BYTES - 4 * GIB + MIB);
         check_same("usable VRAM", gsp.layout.usable_end, VRAM_BYTES - 4 * GIB - 254 * MIB);
-        assert_null(gsp.program.va); /* what only the start needed is free again */
+        assert_null(gsp.radix3.va); /* what only the start needed is free again */
         assert_non_null(gsp.libos.va);
         gsp_stop(&gsp);
         assert_true(gpu.is_unloaded);

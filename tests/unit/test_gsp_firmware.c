@@ -247,29 +247,37 @@ static const uint8_t *radix3_page(const void *level_0, uint64_t index)
     return (const uint8_t *)level_2[index % 512];
 }
 
-static void test_radix3_round_trip(void **state)
+/* In place, as gsp_start() does it: through the tables every page is that of the file; a part of one comes from elsewhere. */
+static void check_round_trip(uint16_t chip_id, unsigned level_2_pages)
 {
-    struct hw hw = hw_of(0x172);
+    struct hw hw = hw_of(chip_id);
     struct gsp_firmware firmware;
     assert_int_equal(gsp_firmware_load(&hw, &firmware), 0);
     struct gsp_bytes image = firmware.program.image;
-    uint8_t *program = page_alloc(image.bytes, 0);
-    uint64_t bytes = gsp_radix3_bytes(image.bytes);
-    assert_int_equal(bytes, (2 + 31) * PAGE_SIZE); /* 15513 pages */
+    uint64_t bytes = gsp_radix3_bytes(image.bytes), whole = image.bytes / PAGE_SIZE;
+    assert_int_equal(bytes, (2 + level_2_pages) * PAGE_SIZE);
     void *tables = page_alloc(bytes, 0);
-    assert_non_null(program);
+    uint8_t *tail = page_alloc(PAGE_SIZE, 0);
     assert_non_null(tables);
-    memcpy(program, image.data, image.bytes);
-    gsp_radix3_build(tables, dma_addr(tables), dma_addr(program), image.bytes);
-    for (uint64_t page = 0; page * PAGE_SIZE < image.bytes; page++)
-        assert_memory_equal(radix3_page(tables, page), image.data + page * PAGE_SIZE,
-                            min_u64(PAGE_SIZE, image.bytes - page * PAGE_SIZE));
+    assert_non_null(tail);
+    memcpy(tail, image.data + whole * PAGE_SIZE, image.bytes % PAGE_SIZE);
+    gsp_radix3_build(tables, dma_addr(tables), dma_addr(image.data), image.bytes, dma_addr(tail));
+    for (uint64_t page = 0; page < whole; page++)
+        assert_ptr_equal(radix3_page(tables, page), image.data + page * PAGE_SIZE);
+    if (image.bytes % PAGE_SIZE != 0)
+        assert_ptr_equal(radix3_page(tables, whole++), tail);
     /* Nothing behind the last page. */
     const uint64_t *level_1 = (const uint64_t *)*(uint64_t *)tables;
-    assert_int_equal(level_1[31], 0);
-    assert_int_equal(((const uint64_t *)level_1[30])[15513 % 512], 0);
+    assert_int_equal(level_1[level_2_pages], 0);
+    assert_int_equal(((const uint64_t *)level_1[level_2_pages - 1])[whole % 512], 0);
     page_free(tables, bytes);
-    page_free(program, image.bytes);
+    page_free(tail, PAGE_SIZE);
+}
+
+static void test_radix3_round_trip(void **state)
+{
+    check_round_trip(0x172, 31); /* 15513 pages */
+    check_round_trip(0x162, 14); /* 6964 pages and a part of one */
 }
 
 static void test_radix3_sizes(void **state)
@@ -482,6 +490,7 @@ static void test_damaged_program(void **state)
         {0x1180 + 1 * 64 + 0x27, 0x80, "it has no section .fwimage"},
         {0x1180 + 1 * 64 + 3, 0x80, "it has no section .fwimage"},
         {0x1180 + 3 * 64 + 0x21, 0x11, "it has no signature for this chip"},
+        {0x1180 + 1 * 64 + 0x18, 0x48, "its image does not begin behind its header"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(damages); i++) {
         uint8_t good = file[damages[i].at];

@@ -73,7 +73,7 @@ static void start_memory_free(struct gsp *gsp)
 {
     memory_free(&gsp->wpr_meta);
     memory_free(&gsp->radix3);
-    memory_free(&gsp->program);
+    memory_free(&gsp->program_tail);
     memory_free(&gsp->boot_loader);
     memory_free(&gsp->signature);
     memory_free(&gsp->fmc);
@@ -152,11 +152,17 @@ static int program_create(struct gsp *gsp)
 {
     struct hw *hw = &gsp->hw;
     const struct gsp_firmware *firmware = &gsp->firmware;
-    /* The file has the image 64 bytes from a page's start, the GSP wants whole pages: a copy, some ms for 64 MB. */
-    int error = memory_copy(hw, "the GSP's program", firmware->program.image, &gsp->program);
+    struct gsp_bytes image = firmware->program.image;
+    uint64_t tail = image.bytes % PAGE_SIZE;
+    /* The GSP reads the program out of the file. Behind its last bytes there comes something else: they get a page. */
+    int error = 0;
+    if (tail != 0)
+        error = memory_copy(hw, "the GSP's program's last page",
+                            (struct gsp_bytes){image.data + image.bytes - tail, tail},
+                            &gsp->program_tail);
     if (error == 0)
-        error = memory_create(hw, "the GSP's program's page tables",
-                              gsp_radix3_bytes(firmware->program.image.bytes), &gsp->radix3);
+        error = memory_create(hw, "the GSP's program's page tables", gsp_radix3_bytes(image.bytes),
+                              &gsp->radix3);
     if (error == 0)
         error =
             memory_copy(hw, "the GSP's signature", firmware->program.signature, &gsp->signature);
@@ -172,8 +178,8 @@ static int program_create(struct gsp *gsp)
                               &gsp->fmc_arguments);
     if (error < 0)
         return error;
-    gsp_radix3_build(gsp->radix3.va, gsp->radix3.dma, gsp->program.dma,
-                     firmware->program.image.bytes);
+    gsp_radix3_build(gsp->radix3.va, gsp->radix3.dma, dma_addr(image.data), image.bytes,
+                     gsp->program_tail.dma);
     return 0;
 }
 
@@ -375,7 +381,7 @@ int gsp_start(struct gsp *gsp, struct pci_device *pci, const char *name)
     gsp->rpc.on_trouble = on_trouble;
     gsp->rpc.on_trouble_arg = gsp;
     hw_step(hw, "firmware " GSP_FIRMWARE_VERSION " in memory, %llu MiB",
-            (unsigned long long)(gsp->program.bytes >> 20));
+            (unsigned long long)(gsp->firmware.program.image.bytes >> 20));
 
     uint64_t vbios_offset = hw->chip->boot == HW_BOOT_SEC2 ? gsp_layout_vbios_offset(hw) : 0;
     error = gsp_layout_compute(hw->chip, hw->vram_bytes, vbios_offset,

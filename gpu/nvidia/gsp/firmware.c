@@ -144,6 +144,8 @@ int gsp_program_parse(struct gsp_bytes file, const char *folder, struct gsp_prog
         return wrong(problem, "it is not of release " GSP_FIRMWARE_VERSION);
     if (elf_section(&elf, ".fwimage", &out->image) < 0)
         return wrong(problem, "it has no section .fwimage");
+    if (out->image.data != file.data + 64)
+        return wrong(problem, "its image does not begin behind its header");
     if (gsp_radix3_bytes(out->image.bytes) == 0)
         return wrong(problem, "its image is larger than 1 GiB");
     for (size_t i = 0; i < ARRAY_COUNT(signature_sections); i++)
@@ -368,7 +370,7 @@ uint64_t gsp_radix3_bytes(uint64_t program_bytes)
 }
 
 void gsp_radix3_build(void *tables, uint64_t tables_dma, uint64_t program_dma,
-                      uint64_t program_bytes)
+                      uint64_t program_bytes, uint64_t tail_dma)
 {
     uint64_t bytes = gsp_radix3_bytes(program_bytes);
     assert(bytes != 0 && tables_dma % PAGE_SIZE == 0 && program_dma % PAGE_SIZE == 0);
@@ -378,6 +380,9 @@ void gsp_radix3_build(void *tables, uint64_t tables_dma, uint64_t program_dma,
     level_0[0] = tables_dma + PAGE_SIZE;
     for (uint64_t i = 0; i < bytes / PAGE_SIZE - 2; i++)
         level_1[i] = tables_dma + (2 + i) * PAGE_SIZE;
-    for (uint64_t i = 0; i * PAGE_SIZE < program_bytes; i++)
+    uint64_t whole = program_bytes / PAGE_SIZE;
+    for (uint64_t i = 0; i < whole; i++)
         level_2[i] = program_dma + i * PAGE_SIZE;
+    if (program_bytes % PAGE_SIZE != 0)
+        level_2[whole] = tail_dma;
 }

@@ -30,7 +30,10 @@ int gsp_firmware_file(struct hw *hw, const char *kind, struct gsp_bytes *out);
 
 /* 0, or -EINVAL and *problem says what is wrong with the file. */
 
-/* The GSP's program: an ELF file with a section for the image and one with a signature for each family of chips. */
+/*
+ * The GSP's program: an ELF file with a section for the image and one with a signature for each family of chips. The image
+ * begins at byte 64 of the file, so that boot_file() has it at a page's start and the GSP can read it where it is.
+ */
 struct gsp_program {
     struct gsp_bytes image, signature;
 };
@@ -84,10 +87,11 @@ int gsp_firmware_load(struct hw *hw, struct gsp_firmware *out);
 /*
  * Tables of the program's pages as the GSP reads them: level 0 has one entry, the address of level 1; an entry of level 1 is
  * the address of a page of level 2; an entry of level 2 that of a page of the program. gsp_radix3_bytes() is what the tables
- * take, level 0 first; 0: more than 512 pages of level 2 (1 GiB). gsp_radix3_build() fills them in for program_dma, a
- * contiguous program that lies at a page's start; tables are at tables_dma.
+ * take, level 0 first; 0: more than 512 pages of level 2 (1 GiB). gsp_radix3_build() fills them in for a contiguous program
+ * that lies at a page's start, program_dma. A last page that is not full of it is taken from tail_dma instead.
  */
 uint64_t gsp_radix3_bytes(uint64_t program_bytes);
-void gsp_radix3_build(void *tables, uint64_t tables_dma, uint64_t program_dma, uint64_t program_bytes);
+void gsp_radix3_build(void *tables, uint64_t tables_dma, uint64_t program_dma, uint64_t program_bytes,
+                      uint64_t tail_dma);
 
 #endif

@@ -46,7 +46,7 @@ struct gsp {
     struct gsp_memory arguments; /* struct gsp_rm_arguments: where the queues are */
     struct gsp_memory log_memory[GSP_LOG_COUNT];
     /* ... and memory that only the start needs, freed when it is over. */
-    struct gsp_memory wpr_meta, radix3, program, boot_loader, signature;
+    struct gsp_memory wpr_meta, radix3, program_tail, boot_loader, signature;
     struct gsp_memory fmc, fmc_arguments; /* HW_BOOT_FSP */
 };
 
