@@ -37,8 +37,7 @@ void boot_memory_reserve(EFI_SYSTEM_TABLE *system, struct boot_info *info)
         low >= 0x10000 && boot_keep(info, low, 2 * PAGE_SIZE))
         info->trampoline_pa = low;
 
-    /* The log outlives a warm reset if the next boot finds it: the first of a few fixed places that is free. */
-    static const uint64_t log_places[] = {0x4000000, 0x6000000, 0x2000000, 0x10000000, 0x20000000};
+    static const uint64_t log_places[] = BOOT_LOG_PLACES;
     for (unsigned i = 0; i < ARRAY_COUNT(log_places) && info->log_pa == 0; i++) {
         if (pages_allocate_at(system, info, log_places[i], BOOT_LOG_BYTES))
             info->log_pa = log_places[i];

@@ -128,6 +128,16 @@ static BEFORE_GUARD uint64_t place_choose(const char *map, UINTN map_bytes, UINT
     return 0;
 }
 
+static BEFORE_GUARD bool covers_log(uint64_t pa, uint64_t size_bytes)
+{
+    static const uint64_t log_places[] = BOOT_LOG_PLACES;
+    for (unsigned i = 0; i < ARRAY_COUNT(log_places); i++) {
+        if (pa < log_places[i] + BOOT_LOG_BYTES && log_places[i] < pa + size_bytes)
+            return true;
+    }
+    return false;
+}
+
 static BEFORE_GUARD uint64_t place_allocate(EFI_SYSTEM_TABLE *system, uint64_t size_bytes)
 {
     EFI_BOOT_SERVICES *bs = system->BootServices;
@@ -144,8 +154,9 @@ static BEFORE_GUARD uint64_t place_allocate(EFI_SYSTEM_TABLE *system, uint64_t s
         for (int i = 0; i < MOVE_TRIES && place == 0; i++) {
             EFI_PHYSICAL_ADDRESS pa = place_choose(map, map_bytes, step, size_bytes,
                                                    mix(boot_seed.words[7] + (uint64_t)i));
-            if (pa != 0 && !EFI_ERROR(bs->AllocatePages(AllocateAddress, EfiLoaderCode,
-                                                        EFI_PAGES(size_bytes), &pa)))
+            if (pa != 0 && !covers_log(pa, size_bytes) &&
+                !EFI_ERROR(
+                    bs->AllocatePages(AllocateAddress, EfiLoaderCode, EFI_PAGES(size_bytes), &pa)))
                 place = pa;
         }
     }

@@ -26,6 +26,10 @@ struct boot_seed {
 extern struct boot_seed boot_seed;
 void boot_seed_gather(EFI_SYSTEM_TABLE *system, struct boot_seed *out);
 
+/* Where the log that outlives a warm reset lies: the first of these that is free. The moved image keeps off all of them,
+ * because it moves before the log is taken, over what the previous boot has left there. */
+#define BOOT_LOG_PLACES {0x4000000, 0x6000000, 0x2000000, 0x10000000, 0x20000000}
+
 /* Copy the image to a random place and relocate it there. Returns the new base, or the present one if that fails. */
 char *boot_image_move(EFI_SYSTEM_TABLE *system);
 
