@@ -120,6 +120,18 @@ static void dword_write(struct model *m, uint32_t reg, uint32_t value)
 }
 
 /* The GPU fell off the bus: everything reads as ones (fault "lost"). */
+static void bus_return(struct model *m, void *arg)
+{
+    m->bus->is_lost = false;
+}
+
+void bus_leave(struct model *m, uint64_t for_ns)
+{
+    m->bus->is_lost = true;
+    if (for_ns != 0)
+        timer_add(m, for_ns, bus_return, NULL);
+}
+
 static bool is_lost(struct model *m)
 {
     struct bus *bus = m->bus;

@@ -147,9 +147,26 @@ static void options_read(struct options *o, int argc, char **argv)
     }
 }
 
+/* A reset that does not do all that it should; only GPUs that are running (WPR2 is up) are reset for a purpose. */
+static bool reset_goes_wrong(struct model *m)
+{
+    struct wpr2 wpr = wpr2_get(m);
+    enum fault_mode mode;
+    if (wpr.start == wpr.end || m->is_left_running || !fault(m, "pci.reset", &mode))
+        return false;
+    if (mode == FAULT_FAIL) {
+        pci_reset(m, false);
+        return true;
+    }
+    bus_leave(m, mode == FAULT_LATE ? late_ns() : 0);
+    return false;
+}
+
 void model_reset(struct model *m, const char *why)
 {
     note(m, "%s", why);
+    if (reset_goes_wrong(m))
+        return;
     gsp_rm_stop(m);
     host_stop(m);
     bool is_function_level = strncmp(why, "function", 8) == 0;

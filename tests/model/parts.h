@@ -41,6 +41,8 @@ void bus_bar0_write(struct model *m, uint64_t offset, const void *data, unsigned
 /* Guest memory as QEMU announces it; fd -1: not reachable from here. Takes the fd. */
 int bus_dma_map(struct model *m, uint64_t bus, uint64_t bytes, uint64_t offset, int fd, bool is_writable);
 int bus_dma_unmap(struct model *m, uint64_t bus, uint64_t bytes, bool all);
+/* The GPU does not answer: registers read as all ones, for good (0) or for a while. */
+void bus_leave(struct model *m, uint64_t for_ns);
 /* Every address is the same on the bus as in this process: the model is inside a test. */
 void bus_identity_map(struct model *m);
 const struct register_name *bus_register_name(const struct block *block, uint32_t reg);
