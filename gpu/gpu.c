@@ -79,6 +79,19 @@ void gpu_device_started(struct gpu_device *device, const struct gpu_device_info 
     event_signal(&started);
 }
 
+void gpu_device_broken(struct gpu_device *device, const char *why_not)
+{
+    uint64_t saved = spin_lock(&info_lock);
+    bool was_usable = device->info.is_usable;
+    if (was_usable) {
+        device->info.is_usable = false;
+        snprintf(device->info.why_not, sizeof(device->info.why_not), "%s", why_not);
+    }
+    spin_unlock(&info_lock, saved);
+    if (was_usable)
+        say_state(device);
+}
+
 void gpu_start_wait(void)
 {
     for (unsigned i = 0; i < device_count; i++)

@@ -105,6 +105,8 @@ struct gpu_timeline {
 int gpu_device_add(struct gpu_device *device);
 /* The start of a device that was added with info.is_starting has ended: what it is now; says so in the log. Any task. */
 void gpu_device_started(struct gpu_device *device, const struct gpu_device_info *info);
+/* A usable device is none any more, until the next start of the machine; the first reason stays. Any task. */
+void gpu_device_broken(struct gpu_device *device, const char *why_not);
 /* The device's own kernels; allocates module_bytes of ops. NULL without memory. */
 struct gpu_module *gpu_module_add_builtin(struct gpu_device *device);
 /* What gpu_error() returns on this core from now on; returns error for `return`. */

@@ -33,6 +33,7 @@ static_assert(RINGS_LAUNCH % 4096 == 0 && RINGS_BYTES <= 2 * 1024 * 1024, "fits 
 
 static int rm_failed(struct nvidia_device *device, int error, const char *what)
 {
+    nvidia_look(device);
     return gpu_fail(error, "%s: %s: %s", device->base.info.name, what, device->rm.error);
 }
 

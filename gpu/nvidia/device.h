@@ -187,6 +187,8 @@ struct nvidia_timeline {
 
 /* Look whether RM has taken channels down; marks their queues. Cheap: reads memory only unless something happened. */
 void nvidia_fault_poll(struct nvidia_device *device);
+/* Look whether the device is still there; one that is not becomes unusable. Call with the device locked. */
+void nvidia_look(struct nvidia_device *device);
 
 /* ---- the device (nvidia.c) ------------------------------------------------------------------------------------- */
 

@@ -158,11 +158,18 @@ static void report(struct nvidia_device *device, struct nvidia_queue *culprit, u
                             culprit->base.fault);
 }
 
+void nvidia_look(struct nvidia_device *device)
+{
+    const char *broken =
+        device->rm.transport->poll ? device->rm.transport->poll(device->rm.context) : NULL;
+    if (broken)
+        gpu_device_broken(&device->base, broken);
+}
+
 void nvidia_fault_poll(struct nvidia_device *device)
 {
     mutex_lock(&device->lock);
-    if (device->rm.transport->poll)
-        device->rm.transport->poll(device->rm.context);
+    nvidia_look(device);
     for (struct nvidia_queue *queue = device->queues; queue; queue = queue->next) {
         uint32_t code = queue->channel.group->is_dead ? 0 : nvidia_channel_error(&queue->channel);
         if (code == 0)

@@ -16,6 +16,7 @@
 
 static int fail(struct nvidia_device *device, int error, uint64_t size_bytes, const char *what)
 {
+    nvidia_look(device);
     return gpu_fail(error, "%s: %llu bytes of %s: %s", device->base.info.name,
                     (unsigned long long)size_bytes, what, device->rm.error);
 }

@@ -403,6 +403,7 @@ static void health(struct gpu_device *gpu_device, struct gpu_health *out)
         .instruction[0].opcode = NV2080_CTRL_THERMAL_SYSTEM_GET_STATUS_SENSOR_READING_OPCODE,
     };
     struct rm_ecc_counts ecc = {0};
+    nvidia_fault_poll(device); /* also of a device that has no work */
     mutex_lock(&device->lock);
     if (rm_control(&device->rm, device->rm.subdevice, NV2080_CTRL_CMD_THERMAL_SYSTEM_EXECUTE_V2,
                    &thermal, sizeof(thermal)) == 0 &&

@@ -62,8 +62,11 @@ struct rm_transport {
     void (*flush_bus_writes)(void *context);
     /* (optional) Signalled when the GPU has run a notify method or a channel has died: then waiters need not poll. */
     struct event *(*completion)(void *context);
-    /* (optional) Look whether the device is still there and has something to say. Cheap when called often. */
-    void (*poll)(void *context);
+    /*
+     * (optional) Look whether the device is still there and has something to say. Cheap when called often. NULL, or why it
+     * cannot be used any more.
+     */
+    const char *(*poll)(void *context);
 };
 
 struct rm_object {

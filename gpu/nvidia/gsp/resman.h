@@ -114,6 +114,7 @@ struct resman {
 
     struct event completion;   /* the GPU ran a notify method, or a channel died */
     bool is_lost;              /* it does not answer any more: bus mastering is off, all calls fail */
+    char lost_why[240];
     uint64_t next_look_ns;
     char error[240];           /* the last failure in words */
     uint8_t *message;          /* one RPC's request and reply */

@@ -41,7 +41,10 @@ void resman_lost(struct resman *resman, const char *why)
         return;
     resman->is_lost = true;
     pci_bus_master(resman->gsp.hw.pci, false);
+    snprintf(resman->lost_why, sizeof(resman->lost_why), "it does not answer any more: %s", why);
     resman->gsp.rpc.is_gone = true; /* it could not answer any more: nobody waits for it */
+    snprintf(resman->gsp.rpc.error, sizeof(resman->gsp.rpc.error), "%.*s",
+             (int)sizeof(resman->gsp.rpc.error) - 1, resman->lost_why);
     log_error("%s: does not answer any more, its access to memory is off: %s", resman->gsp.hw.name,
               why);
     resman_channels_lost(resman);
@@ -491,18 +494,19 @@ static struct event *transport_completion(void *context)
     return &resman->completion;
 }
 
-static void transport_poll(void *context)
+static const char *transport_poll(void *context)
 {
     struct resman *resman = context;
     uint64_t now_ns = time_ns();
-    if (resman->is_lost || now_ns < resman->next_look_ns)
-        return;
-    resman->next_look_ns = now_ns + LOOK_NS;
-    int error = rpc_poll(&resman->gsp.rpc);
-    if (error < 0)
-        resman_lost(resman, resman->gsp.rpc.error);
-    else if (hw_is_gone(&resman->gsp.hw))
-        resman_lost(resman, "its registers read as ones");
+    if (!resman->is_lost && now_ns >= resman->next_look_ns) {
+        resman->next_look_ns = now_ns + LOOK_NS;
+        int error = rpc_poll(&resman->gsp.rpc);
+        if (error < 0)
+            resman_lost(resman, resman->gsp.rpc.error);
+        else if (hw_is_gone(&resman->gsp.hw))
+            resman_lost(resman, "its registers read as ones");
+    }
+    return resman->is_lost ? resman->lost_why : NULL;
 }
 
 struct pci_device *gsp_pci_device(unsigned index)
