@@ -173,6 +173,20 @@ static void test_wait_event(void **state)
     assert_non_null(strstr(peer.rpc.error, "GSP_INIT_DONE"));
 }
 
+/* Read by another task before the one that waits for it comes to wait. */
+static void test_init_done_is_kept(void **state)
+{
+    (void)state;
+    peer_send(&peer, 0x1001, 0, payload, 4);
+    assert_int_equal(rpc_poll(&peer.rpc), 1);
+    assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), 0);
+    assert_int_equal(host_clock_ms(), 0);
+    peer_send(&peer, 0x1001, 0x25, payload, 4);
+    assert_int_equal(rpc_poll(&peer.rpc), 1);
+    assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), -EIO);
+    assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), -ETIMEDOUT);
+}
+
 /* GSP_INIT_DONE says how it went. */
 static void test_event_with_error(void **state)
 {
@@ -229,6 +243,9 @@ static void test_event_ends_wait(void **state)
     (void)state;
     peer.rpc.on_event = bad_event;
     peer_send(&peer, 0x1002, 0, payload, 16);
+    assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), -EIO);
+    assert_int_equal(host_clock_ms(), 0);
+    /* The same when another task had read it. */
     assert_int_equal(rpc_wait_event(&peer.rpc, 0x1001, TIMEOUT), -EIO);
     assert_int_equal(host_clock_ms(), 0);
 }
@@ -740,6 +757,7 @@ int main(void)
         TEST(rm_error),
         TEST(events_on_the_way),
         TEST(wait_event),
+        TEST(init_done_is_kept),
         TEST(event_with_error),
         TEST(nested),
         TEST(event_ends_wait),

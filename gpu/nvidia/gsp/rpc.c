@@ -198,6 +198,11 @@ static bool dispatch(struct rpc *rpc, uint32_t wanted)
                           rpc_queue_payload_bytes(rpc));
             rpc->handler = NULL;
         }
+        if (function == NV_VGPU_MSG_EVENT_GSP_INIT_DONE) {
+            /* It comes once, and somebody else than its waiter may have read it: interrupt.c's task. */
+            rpc->is_init_done = true;
+            rpc->init_result = rpc_queue_message(rpc)->result;
+        }
         return function == wanted;
     }
     if (late_remove(rpc, function)) {
@@ -232,12 +237,12 @@ static int wait_for(struct rpc *rpc, uint32_t wanted, uint64_t deadline_ns)
                 rpc->lost_interrupts++;
             if (dispatch(rpc, wanted))
                 return 0;
-            if (rpc->event_error != 0)
-                return rpc->event_error;
             has_slept = false;
-            if (now < deadline_ns)
+            if (now < deadline_ns && rpc->event_error == 0)
                 continue;
         }
+        if (rpc->event_error != 0)
+            return rpc->event_error;
         if (now >= deadline_ns)
             return -ETIMEDOUT;
         if (now >= gone_look_ns) {
@@ -438,15 +443,20 @@ int rpc_wait_event(struct rpc *rpc, uint32_t event, uint64_t timeout_ns)
         return -EDEADLK;
     mutex_lock(&rpc->mutex);
     int error = check_alive(rpc);
-    if (error == 0)
+    bool has_come = event == NV_VGPU_MSG_EVENT_GSP_INIT_DONE && rpc->is_init_done;
+    if (error == 0 && !has_come)
         error = wait_for(rpc, event, time_ns() + timeout_ns);
     if (error == -ETIMEDOUT || error == -ENODEV)
         no_reply(rpc, event, 0, error, timeout_ns);
-    else if (error == 0 && (rpc->status = rpc_queue_message(rpc)->result) != 0) {
+    if (error == 0)
+        rpc->status = has_come ? rpc->init_result : rpc_queue_message(rpc)->result;
+    if (error == 0 && rpc->status != 0) {
         char buffer[16];
         error = fail(rpc, -EIO, "%s: %s (%#x)", rpc_function_name(event, buffer),
                      rm_status_name(rpc->status), rpc->status);
     }
+    if (event == NV_VGPU_MSG_EVENT_GSP_INIT_DONE)
+        rpc->is_init_done = false;
     mutex_unlock(&rpc->mutex);
     return error;
 }

@@ -65,6 +65,9 @@ struct rpc {
     const char *_Atomic handler; /* name of the task that runs on_event now: each task has its own */
     uint8_t *record;      /* the copy of one record, RPC_RECORD_ELEMENTS_MAX elements */
 
+    bool is_init_done;     /* GSP_INIT_DONE has come and nobody has waited for it yet; how it went */
+    uint32_t init_result;
+
     uint32_t late[RPC_LATE_MAX]; /* functions of timed-out calls, oldest first */
     unsigned late_count, timeouts;
     bool broken, is_gone;
