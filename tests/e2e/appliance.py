@@ -95,6 +95,8 @@ class Appliance:
         self.gpus = [GpuModel(self.folder / f"gpu{i}", model) if isinstance(model, str) else model for i, model in enumerate(gpus)]
         for model in self.gpus:
             command += ["--gpu", model.socket]
+        if len(self.gpus) > 8:
+            command += ["--gpu-bus", "root"]
         if firmware:
             command += ["--firmware", firmware]
         if vars_file:

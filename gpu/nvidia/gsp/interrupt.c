@@ -52,7 +52,10 @@ static uint32_t tree(uint32_t reg)
 static void on_message(void *arg)
 {
     struct gsp_interrupts *interrupts = arg;
-    hw_write32(interrupts->hw, tree(NV_VIRTUAL_FUNCTION_PRIV_CPU_INTR_TOP_EN_CLEAR(0)), UINT32_MAX);
+    struct hw *hw = interrupts->hw;
+    if (hw == NULL)
+        return; /* stopped while it was on its way: the vector is given back with the device */
+    hw_write32(hw, tree(NV_VIRTUAL_FUNCTION_PRIV_CPU_INTR_TOP_EN_CLEAR(0)), UINT32_MAX);
     atomic_fetch_add(&interrupts->messages, 1);
     event_signal(&interrupts->wake);
 }
@@ -170,7 +173,9 @@ static void serve_task(void *arg)
             interrupts->stray++;
         messages = now_messages;
         rearm(interrupts);
-        if (is_gsp || is_late || look_ns == LOOK_BUSY_NS)
+        /* Until the GPU is up whoever starts it reads the events: each is there once, and he waits for some of them. */
+        if (atomic_load(&interrupts->reads_events) &&
+            (is_gsp || is_late || look_ns == LOOK_BUSY_NS))
             look_ns = read_events(interrupts);
         is_late = event_wait(&interrupts->wake, seen, time_ns() + look_ns) != 0;
     }
@@ -282,6 +287,7 @@ int gsp_interrupts_route(struct gsp_interrupts *interrupts, const struct gsp_inf
     int error = read_table(interrupts, info);
     if (error != 0)
         return error;
+    atomic_store(&interrupts->reads_events, true);
     if (interrupts->msix_count == 0 && !interrupts->is_msi)
         return 0;
     bool has_gsp = false;

@@ -49,6 +49,7 @@ struct gsp_interrupts {
     struct gsp_interrupt_source source[GSP_INTERRUPT_SOURCE_MAX];
     struct event wake, ended;        /* signalled by the handler; by the task when it is gone */
     _Atomic bool is_stopping, is_task_running;
+    _Atomic bool reads_events; /* from gsp_interrupts_route() on */
     bool is_msi, is_routed;
     unsigned msix_count;             /* entries of its MSI-X table that lead here */
     _Atomic uint64_t messages;       /* counters */
