@@ -68,7 +68,7 @@ struct boot_info {
 
     struct boot_firmware_file firmware[BOOT_FIRMWARE_MAX];
     uint32_t firmware_count;
-    char firmware_error[96];          /* what was left out and why, "" otherwise */
+    char firmware_error[128];         /* what was left out and why, "" otherwise */
 
     char token[BOOT_TOKEN_LENGTH + 1];
     bool token_is_new;                /* made at this boot */

@@ -97,6 +97,30 @@ def test_firmware_files(boot, tmp_path):
     vm.wait_serial(r"2 firmware files, 10240000 bytes")
 
 
+def test_firmware_folders(boot, tmp_path):
+    """Files in folders count, down to the fourth level; a path that is too long is named; what is too much is left out."""
+    small = tmp_path / "small.bin"
+    small.write_bytes(b"firmware" * 100)
+    empty = tmp_path / "empty.bin"
+    empty.write_bytes(b"")
+    files = [f"{small}=/firmware/{path}" for path in
+             ("top.bin", "nvidia/ga102/gsp/one.bin", "nvidia/ga102/gsp/two.bin", "nvidia/kernels/sm_86.cubin", "1/2/3/4/too-deep.bin")]
+    image = appliance.make_image(tmp_path / "boot.img", "auth = none\n", *files, f"{empty}=/firmware/nvidia/empty.bin")
+    vm = boot(image=image, nic="none")
+    vm.wait_serial(r"4 firmware files, 3200 bytes")
+
+    long_path = f"nvidia/{'x' * 40}/{'y' * 30}.bin"
+    image = appliance.make_image(tmp_path / "long.img", "auth = none\n", files[0], f"{small}=/firmware/{long_path}")
+    vm = boot(image=image, nic="none")
+    vm.wait_serial(r"1 firmware files, 800 bytes")
+    vm.wait_serial(r"warning: firmware file nvidia/x{40}/y+: its name is too long")
+
+    image = appliance.make_image(tmp_path / "many.img", "auth = none\n", *[f"{small}=/firmware/d{n % 7}/{n}.bin" for n in range(60)])
+    vm = boot(image=image, nic="none")
+    vm.wait_serial(r"48 firmware files, 38400 bytes")
+    vm.wait_serial(r"warning: more than 48 firmware files: the rest is ignored")
+
+
 def test_reset_button_shows_the_previous_boots_log(boot):
     vm = boot(nic="none")
     vm.wait_serial(r"no network device that Ingot drives")
