@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "tests/model/parts.h"
 
@@ -35,9 +37,40 @@ struct wpr2 wpr2_get(const struct model *m)
     return m->fb->wpr;
 }
 
+/*
+ * QEMU maps VRAM, so a write of the guest into the protected region is only found later. The region is emptied when it comes up (what
+ * booter puts there is nowhere needed), and has to be empty when it goes down.
+ */
+static void wpr2_check(struct model *m)
+{
+    int fd = pci_region_get(m, pci_bar1_index(m)).fd;
+    uint64_t end = m->fb->wpr.end;
+    static const uint8_t zero[4096];
+    for (off_t at = (off_t)m->fb->wpr.start; (uint64_t)at < end;) {
+        at = lseek(fd, at, SEEK_DATA);
+        off_t hole = at < 0 ? -1 : lseek(fd, at, SEEK_HOLE);
+        if (at < 0 || hole < 0)
+            return;
+        for (; at < hole && (uint64_t)at < end; at += 4096)
+            if (memcmp(m->vram + at, zero, sizeof(zero)) != 0) {
+                refuse(m,
+                       "VRAM at %#llx was written through BAR1 while it was inside WPR2 (%#llx to "
+                       "%#llx)",
+                       (unsigned long long)at, (unsigned long long)m->fb->wpr.start,
+                       (unsigned long long)end);
+                return;
+            }
+    }
+}
+
 void wpr2_set(struct model *m, uint64_t start, uint64_t end)
 {
+    wpr2_check(m);
     m->fb->wpr = (struct wpr2){start, end};
+    int fd = pci_region_get(m, pci_bar1_index(m)).fd;
+    if (start < end && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
+                                 (off_t)(end - start)) != 0)
+        die("VRAM from %#llx on cannot be emptied", (unsigned long long)start);
     trace(m, "WPR2: %#llx to %#llx", (unsigned long long)start, (unsigned long long)end);
 }
 
@@ -166,6 +199,7 @@ void fb_bar1_function_write(struct model *m, uint32_t offset, uint32_t value)
 
 void fb_reset(struct model *m)
 {
+    wpr2_check(m);
     memset(m->fb, 0, sizeof(*m->fb));
 }
 

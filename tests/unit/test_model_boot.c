@@ -257,6 +257,25 @@ static void test_frts(void **state)
     embed_close(model);
 }
 
+/* The region is protected from the CPU, too, although QEMU's mapping cannot show it at once. */
+static void test_frts_written(void **state)
+{
+    open_chip("ga102");
+    fwsec_find();
+    frts(NOTHING);
+    uint64_t start = (uint64_t)(rd(0x1fa824) >> 4) << 12;
+    facts.vram[start - 1] = 1;
+    embed_reset(model);
+    assert_int_equal(embed_refusals(model), 0);
+    embed_command(model, 6);
+    wait_ms(60);
+    frts(NOTHING);
+    facts.vram[start + 0x43210] = 1;
+    embed_reset(model);
+    is_refused("while it was inside WPR2");
+    embed_close(model);
+}
+
 static void test_frts_mistakes(void **state)
 {
     static const struct {
@@ -645,13 +664,10 @@ static void test_pci(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_frts),
-        cmocka_unit_test(test_frts_mistakes),
-        cmocka_unit_test(test_booter_mistakes),
-        cmocka_unit_test(test_fsp),
-        cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_interrupts),
-        cmocka_unit_test(test_pci),
+        cmocka_unit_test(test_frts),          cmocka_unit_test(test_frts_written),
+        cmocka_unit_test(test_frts_mistakes), cmocka_unit_test(test_booter_mistakes),
+        cmocka_unit_test(test_fsp),           cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_interrupts),    cmocka_unit_test(test_pci),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
