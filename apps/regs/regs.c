@@ -36,9 +36,9 @@ static void add_register(void *arg, const struct gpu_register *reg)
         list->block = reg->block;
     }
     yyjson_mut_val *out = yyjson_mut_arr_add_obj(doc, list->registers);
-    list->is_good &= add_hex(doc, out, "offset", reg->offset) &
-                     yyjson_mut_obj_add_strcpy(doc, out, "name", reg->name) &
-                     add_hex(doc, out, "value", reg->value) &
+    list->is_good &= add_hex(doc, out, "offset", reg->offset) &&
+                     yyjson_mut_obj_add_strcpy(doc, out, "name", reg->name) &&
+                     add_hex(doc, out, "value", reg->value) &&
                      yyjson_mut_obj_add_bool(doc, out, "readable", !reg->is_error);
     list->count++;
     list->errors += reg->is_error;
