@@ -337,10 +337,11 @@ $(BUILD)/test/test_model_rm: $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $^ -lcmocka
 # The GPU model inside a test: linked into one object that shows the names of tests/model/embed.h only.
-MODEL_TESTS := $(addprefix $(BUILD)/test/test_,gsp_model model_boot)
+MODEL_TESTS := $(addprefix $(BUILD)/test/test_,gsp_model gpu_model model_boot)
 $(BUILD)/test/model.o: $(call objects,$(BUILD)/test/obj,$(wildcard tests/model/*.c)) $(MODEL_KERNEL_OBJ)
 	$(call say,LINK    ,$@)
 	$(Q)ld -r -o $@.all $^ && objcopy --wildcard --keep-global-symbol='embed_*' $@.all $@ && rm $@.all
+$(BUILD)/test/test_gpu_model: private TEST_FLAGS += -Wl,--wrap=nvidia_check
 $(MODEL_TESTS): $(BUILD)/test/%: $(BUILD)/test/obj/tests/unit/%.c.o $(BUILD)/test/model.o $(BUILD)/test/libingot.a | $(FIRMWARE_STAMP)
 	$(call say,LINK    ,$@)
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $< $(BUILD)/test/model.o $(filter $(BUILD)/test/obj/apps/%,$(TEST_OBJ)) $(BUILD)/test/libingot.a -lcmocka -lm
