@@ -543,11 +543,6 @@ static void transport_describe(void *context, struct gpu_device_info *info)
                  resman->engines[i].name);
 }
 
-const struct gsp *gsp_of_context(void *context)
-{
-    return &((struct resman *)context)->gsp;
-}
-
 /* ---- start and stop ------------------------------------------------------------------------------------------------ */
 
 static void resman_stop(struct resman *resman)

@@ -20,15 +20,11 @@
 
 #include "gpu/nvidia/rm.h"
 
-struct gsp;
 struct pci_device;
 
 extern const struct rm_transport gsp_transport;
 
 /* The index-th NVIDIA display device on the PCI buses, NULL past the last. */
 struct pci_device *gsp_pci_device(unsigned index);
-
-/* The GSP behind a context that gsp_transport.open() gave: for device pages and health. */
-const struct gsp *gsp_of_context(void *context);
 
 #endif
