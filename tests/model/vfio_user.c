@@ -280,8 +280,10 @@ static int get_info(struct model *m)
     return sizeof(info);
 }
 
+/* vfio_region_info_cap_sparse_mmap with one area */
 struct sparse {
-    struct vfio_region_info_cap_sparse_mmap cap;
+    struct vfio_info_cap_header header;
+    uint32_t area_count, reserved;
     struct vfio_region_sparse_mmap_area area;
 };
 
@@ -307,9 +309,8 @@ static int get_region_info(struct model *m, size_t bytes, int *fd)
         if (region.mapped_offset != 0 || region.mapped_bytes != region.bytes) {
             info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
             info.argsz = sizeof(info) + sizeof(sparse);
-            sparse.cap.header =
-                (struct vfio_info_cap_header){VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0};
-            sparse.cap.nr_areas = 1;
+            sparse.header = (struct vfio_info_cap_header){VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0};
+            sparse.area_count = 1;
             sparse.area =
                 (struct vfio_region_sparse_mmap_area){region.mapped_offset, region.mapped_bytes};
             info.cap_offset = sizeof(info); /* QEMU checks it in the short answer, too */
