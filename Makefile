@@ -358,7 +358,9 @@ endif
 
 MODEL_FLAGS := -O2 -std=gnu11 -g -D_GNU_SOURCE $(WARNINGS) -I.
 MODEL_OBJ   := $(patsubst %,$(BUILD)/model/obj/%.o,$(wildcard tests/model/*.c)) $(MODEL_KERNEL_OBJ)
-.PHONY: model
+.PHONY: model model-files
+# and what the tests give it: the real firmware, the kernels for its chips
+model-files: $(BUILD)/model/gpu $(FIRMWARE_STAMP) $(patsubst %,$(BUILD)/kernels/sm_%.cubin,75 86 89 90 120)
 model: $(BUILD)/model/gpu  ## build/model/gpu, an NVIDIA GPU for QEMU to attach (its --help says how)
 $(BUILD)/model/obj/%.c.o: %.c
 	$(call say,CC      ,$@)
