@@ -170,4 +170,45 @@ static void gpu_model_close(void)
     *g = (struct gpu_model){0};
 }
 
+/* ---- firmware ---------------------------------------------------------------------------------------------------- */
+
+#define GPU_MODEL_FIRMWARE "build/deps/firmware"
+static const char *const gpu_model_chips[] = {"ga102", "ad102", "tu102", "gh100", "gb202"};
+
+/* One file of Debian's package onto the boot disk; not every chip has every kind. */
+static void gpu_model_file_add(const char *chip, const char *kind)
+{
+    char path[256], name[64];
+    snprintf(name, sizeof(name), "nvidia/%s/gsp/%s-570.144.bin", chip, kind);
+    snprintf(path, sizeof(path), GPU_MODEL_FIRMWARE "/%s", name);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return;
+    fseek(file, 0, SEEK_END);
+    size_t bytes = (size_t)ftell(file);
+    rewind(file);
+    void *data = malloc(bytes);
+    if (data == NULL || fread(data, 1, bytes, file) != bytes)
+        abort();
+    fclose(file);
+    host_boot_file_add(name, data, bytes);
+    free(data);
+}
+
+/* The boot disk holds what `make image GPU=chip` puts there, but for the kernels. */
+static void gpu_model_firmware_add(const char *chip)
+{
+    static const char *last;
+    static const char *const kinds[] = {"booter_load",    "booter_unload", "bootloader",
+                                        "gen_bootloader", "gsp",           "fmc"};
+    if (last != NULL && strcmp(chip, last) == 0)
+        return;
+    last = chip;
+    host_boot_files_clear();
+    for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++)
+        gpu_model_file_add(chip, kinds[i]);
+    if (strcmp(chip, "ga102") != 0)
+        gpu_model_file_add("ga102", "gsp"); /* one for all from GA102 on */
+}
+
 #endif

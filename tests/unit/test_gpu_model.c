@@ -16,44 +16,7 @@
 #include "gpu/nvidia/gsp/transport.h"
 #include "gpu/nvidia/nvidia.h"
 
-#define FIRMWARE   "build/deps/firmware"
 #define COPY_BYTES (3 * 1024 * 1024 + 64)
-
-static const char *const chips[] = {"ga102", "ad102", "tu102", "gh100", "gb202"};
-
-static void file_add(const char *chip, const char *kind)
-{
-    char path[256], name[64];
-    snprintf(path, sizeof(path), FIRMWARE "/nvidia/%s/gsp/%s-570.144.bin", chip, kind);
-    snprintf(name, sizeof(name), "nvidia/%s/gsp/%s-570.144.bin", chip, kind);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return;
-    fseek(file, 0, SEEK_END);
-    size_t bytes = (size_t)ftell(file);
-    rewind(file);
-    void *data = malloc(bytes);
-    assert_non_null(data);
-    assert_int_equal(fread(data, 1, bytes, file), bytes);
-    fclose(file);
-    host_boot_file_add(name, data, bytes);
-    free(data);
-}
-
-static void firmware_add(const char *chip)
-{
-    static const char *last;
-    static const char *const kinds[] = {"booter_load",    "booter_unload", "bootloader",
-                                        "gen_bootloader", "gsp",           "fmc"};
-    if (chip == last)
-        return;
-    last = chip;
-    host_boot_files_clear();
-    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        file_add(chip, kinds[i]);
-    if (strcmp(chip, "ga102") != 0)
-        file_add("ga102", "gsp"); /* one for all from GA102 on */
-}
 
 /* The check at the end of a start runs a kernel. */
 int __wrap_nvidia_check(struct nvidia_device *device, char *why, size_t why_bytes);
@@ -160,8 +123,8 @@ static void round_trip(struct pci_device *pci, char *why, size_t why_bytes)
 static struct pci_device *begin(const char *chip)
 {
     host_clock_fake(true);
-    firmware_add(chip);
-    return gpu_model_open(chip, 2048, FIRMWARE, NULL);
+    gpu_model_firmware_add(chip);
+    return gpu_model_open(chip, 2048, GPU_MODEL_FIRMWARE, NULL);
 }
 
 static void end(const char *chip)
@@ -177,17 +140,17 @@ static void end(const char *chip)
 
 static void test_every_chip_copies(void **state)
 {
-    for (unsigned c = 0; c < sizeof(chips) / sizeof(chips[0]); c++) {
+    for (unsigned c = 0; c < sizeof(gpu_model_chips) / sizeof(gpu_model_chips[0]); c++) {
         char why[300];
-        struct pci_device *pci = begin(chips[c]);
+        struct pci_device *pci = begin(gpu_model_chips[c]);
         for (unsigned round = 0; round < 2; round++) {
             round_trip(pci, why, sizeof(why));
             if (why[0] != '\0')
-                fail_msg("%s, round %u: %s; refused: %s", chips[c], round, why,
+                fail_msg("%s, round %u: %s; refused: %s", gpu_model_chips[c], round, why,
                          embed_refusals(gpu_model.model) ? embed_last_refusal(gpu_model.model)
                                                          : "nothing");
         }
-        end(chips[c]);
+        end(gpu_model_chips[c]);
     }
 }
 

@@ -10,9 +10,6 @@
 
 #include "gpu/nvidia/gsp/gsp.h"
 
-#define FIRMWARE "build/deps/firmware"
-
-static const char *const chips[] = {"ga102", "ad102", "tu102", "gh100", "gb202"};
 static char trace_path[64];
 
 static const char *trace_file(const char *chip)
@@ -23,48 +20,14 @@ static const char *trace_file(const char *chip)
     return trace_path;
 }
 
-static void file_add(const char *chip, const char *kind)
-{
-    char path[256], name[64];
-    snprintf(path, sizeof(path), FIRMWARE "/nvidia/%s/gsp/%s-570.144.bin", chip, kind);
-    snprintf(name, sizeof(name), "nvidia/%s/gsp/%s-570.144.bin", chip, kind);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return;
-    fseek(file, 0, SEEK_END);
-    size_t bytes = (size_t)ftell(file);
-    rewind(file);
-    void *data = malloc(bytes);
-    assert_non_null(data);
-    assert_int_equal(fread(data, 1, bytes, file), bytes);
-    fclose(file);
-    host_boot_file_add(name, data, bytes);
-    free(data);
-}
-
-static void firmware_add(const char *chip)
-{
-    static const char *last;
-    if (last != NULL && strcmp(chip, last) == 0)
-        return;
-    last = chip;
-    host_boot_files_clear();
-    static const char *const kinds[] = {"booter_load",    "booter_unload", "bootloader",
-                                        "gen_bootloader", "gsp",           "fmc"};
-    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        file_add(chip, kinds[i]);
-    if (strcmp(chip, "ga102") != 0)
-        file_add("ga102", "gsp"); /* one for all from GA102 on */
-}
-
 static struct gsp gsp;
 
 static void chip_starts(const char *chip)
 {
     host_clock_fake(true);
-    firmware_add(chip);
+    gpu_model_firmware_add(chip);
     uint64_t live = host_page_live_bytes();
-    struct pci_device *pci = gpu_model_open(chip, 8192, FIRMWARE, trace_file(chip));
+    struct pci_device *pci = gpu_model_open(chip, 8192, GPU_MODEL_FIRMWARE, trace_file(chip));
     for (unsigned round = 0; round < 2; round++) {
         int error = gsp_start(&gsp, pci, "nvidia0");
         if (error != 0)
@@ -82,32 +45,32 @@ static void chip_starts(const char *chip)
 
 static void test_ga102(void **state)
 {
-    chip_starts(chips[0]);
+    chip_starts(gpu_model_chips[0]);
 }
 static void test_ad102(void **state)
 {
-    chip_starts(chips[1]);
+    chip_starts(gpu_model_chips[1]);
 }
 static void test_tu102(void **state)
 {
-    chip_starts(chips[2]);
+    chip_starts(gpu_model_chips[2]);
 }
 static void test_gh100(void **state)
 {
-    chip_starts(chips[3]);
+    chip_starts(gpu_model_chips[3]);
 }
 static void test_gb202(void **state)
 {
-    chip_starts(chips[4]);
+    chip_starts(gpu_model_chips[4]);
 }
 
 static void test_faults(void **state)
 {
-    for (unsigned c = 0; c < sizeof(chips) / sizeof(chips[0]); c++) {
+    for (unsigned c = 0; c < sizeof(gpu_model_chips) / sizeof(gpu_model_chips[0]); c++) {
         host_clock_fake(true);
-        firmware_add(chips[c]);
+        gpu_model_firmware_add(gpu_model_chips[c]);
         uint64_t live = host_page_live_bytes();
-        struct pci_device *pci = gpu_model_open(chips[c], 4096, FIRMWARE, NULL);
+        struct pci_device *pci = gpu_model_open(gpu_model_chips[c], 4096, GPU_MODEL_FIRMWARE, NULL);
         const char *fault;
         for (unsigned i = 0; (fault = embed_fault_get(gpu_model.model, i)) != NULL; i++) {
             char name[96];
@@ -123,11 +86,12 @@ static void test_faults(void **state)
             if (error == 0)
                 gsp_stop(&gsp);
             else if (gsp.hw.error[0] == '\0')
-                fail_msg("%s, %s: error %d without a reason", chips[c], name, error);
+                fail_msg("%s, %s: error %d without a reason", gpu_model_chips[c], name, error);
             if (getenv("GPU_MODEL_VERBOSE") != NULL)
-                print_message("%s %s: %d %s\n", chips[c], name, error, error ? gsp.hw.error : "");
+                print_message("%s %s: %d %s\n", gpu_model_chips[c], name, error,
+                              error ? gsp.hw.error : "");
             if (host_pci_is_bus_master(pci) || host_page_live_bytes() != live)
-                fail_msg("%s, %s: bus mastering %d, %llu bytes not freed", chips[c], name,
+                fail_msg("%s, %s: bus mastering %d, %llu bytes not freed", gpu_model_chips[c], name,
                          host_pci_is_bus_master(pci),
                          (unsigned long long)(host_page_live_bytes() - live));
             embed_fault(NULL);
@@ -137,12 +101,13 @@ static void test_faults(void **state)
                 continue; /* the first chip shows that the next start works; it takes a while */
             error = gsp_start(&gsp, pci, "nvidia0");
             if (error != 0)
-                fail_msg("%s: the start after %s: %d: %s", chips[c], name, error, gsp.hw.error);
+                fail_msg("%s: the start after %s: %d: %s", gpu_model_chips[c], name, error,
+                         gsp.hw.error);
             gsp_stop(&gsp);
         }
         if (embed_refusals(gpu_model.model) != 0)
-            fail_msg("%s: %u refusals; the last: %s", chips[c], embed_refusals(gpu_model.model),
-                     embed_last_refusal(gpu_model.model));
+            fail_msg("%s: %u refusals; the last: %s", gpu_model_chips[c],
+                     embed_refusals(gpu_model.model), embed_last_refusal(gpu_model.model));
         gpu_model_close();
         host_clock_fake(false);
     }
@@ -163,9 +128,9 @@ static void test_left_running(void **state)
     };
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         host_clock_fake(true);
-        firmware_add(cases[i].chip);
+        gpu_model_firmware_add(cases[i].chip);
         uint64_t live = host_page_live_bytes();
-        struct pci_device *pci = gpu_model_open(cases[i].chip, 4096, FIRMWARE, NULL);
+        struct pci_device *pci = gpu_model_open(cases[i].chip, 4096, GPU_MODEL_FIRMWARE, NULL);
         embed_left_running(gpu_model.model);
         if (cases[i].fault != NULL)
             embed_fault(cases[i].fault);
@@ -190,9 +155,9 @@ static void test_lost(void **state)
 {
     for (unsigned n = 1; n < 6000; n += n < 50 ? 7 : 397) {
         host_clock_fake(true);
-        firmware_add(chips[0]);
+        gpu_model_firmware_add(gpu_model_chips[0]);
         uint64_t live = host_page_live_bytes();
-        struct pci_device *pci = gpu_model_open("ga102", 4096, FIRMWARE, NULL);
+        struct pci_device *pci = gpu_model_open("ga102", 4096, GPU_MODEL_FIRMWARE, NULL);
         char name[32];
         snprintf(name, sizeof(name), "lost@%u", n);
         embed_fault(name);
@@ -210,8 +175,8 @@ static void test_lost(void **state)
 int main(void)
 {
     host_log_level(getenv("GPU_MODEL_VERBOSE") != NULL ? LOG_DEBUG : LOG_ERROR);
-    if (access(FIRMWARE "/nvidia/ga102/gsp/gsp-570.144.bin", R_OK) != 0) {
-        print_message("no firmware in " FIRMWARE ": run setup/firmware build/deps\n");
+    if (access(GPU_MODEL_FIRMWARE "/nvidia/ga102/gsp/gsp-570.144.bin", R_OK) != 0) {
+        print_message("no firmware in " GPU_MODEL_FIRMWARE ": run setup/firmware build/deps\n");
         return 1;
     }
     const struct CMUnitTest tests[] = {
