@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make bench: the appliance beside a small Linux guest, in the same QEMU with the same options, in one run.
 
-    tests/bench/bench.py [--rounds 3] [--seconds 4] [boot] [nvme] [http] [idle]
+    tests/bench/bench.py [--rounds 3] [--seconds 4] [boot] [nvme] [http] [idle] [gpu]
 
 Rounds alternate between the two, so that a drift of the machine hits both. Prints a table of medians with ranges and ratios and
 writes build/bench.json with every sample. Nothing here passes or fails: a figure is a figure. The Linux guest is described in
@@ -310,6 +310,48 @@ def bench_idle(options, disk):
 
 # ---- report --------------------------------------------------------------------------------------------------------
 
+# A step of a GPU's bring-up as the log has it: "nvidia0: text (12.3 ms)"; text without numbers and names is the step.
+GPU_STEPS = {
+    "chip ": "identified, reset, mapped",
+    "the card's own firmware": "its own firmware has run",
+    "of VRAM; BAR": "BAR1 sized",
+    "firmware 570": "firmware read and laid out",
+    "VBIOS:": "VBIOS read",
+    "FWSEC-FRTS": "FWSEC: WPR2 made",
+    "booter_load": "booter: GSP-RM loaded",
+    "chain of trust": "FSP: chain of trust",
+    "the FMC has": "FMC: registers opened",
+    "GSP_INIT_DONE": "GSP-RM initialised",
+    "static information": "static information",
+    "to give out": "memory set up",
+    "with runlists": "engines read",
+    "golden context": "golden context",
+}
+
+
+def bench_gpu(options, disk):
+    """Bring-up of modelled GPUs, step by step. What the driver and the emulated machine take: the model answers at once where silicon
+    computes or trains its memory, so these are no times of real cards."""
+    from gpu_model import CHIPS, GpuModel
+    subprocess.run([ROOT / "setup/vfio-user", ROOT / "build/deps/debian13-backports"], check=True)
+    subprocess.run(["make", "-s", "model-files"], cwd=ROOT, check=True)
+    token = "0" * 32
+    for chip in CHIPS:
+        image = appliance.make_image(HERE / "gpu.img", f"token = {token}\n", *appliance.gpu_files(chip))
+        for _ in range(options.rounds):
+            with appliance.Appliance(HERE / "gpu", image=image, token=token, gpu=GpuModel(HERE / "gpu", chip), smp=SMP, mem=MEM) as vm:
+                vm.wait_ready()
+                while "being started" in (vm.get("/v1/devices").json()["devices"][1]["why_not"] or ""):
+                    time.sleep(0.1)
+                device = vm.get("/v1/devices").json()["devices"][1]
+                assert device["usable"], device
+                for text, ms in re.findall(r"\] nvidia0: (.*) \((\d+\.\d) ms\)", vm.serial_text()):
+                    step = next((name for word, name in GPU_STEPS.items() if word in text), None)
+                    if step:
+                        note(f"bring-up of {chip}: {step}, ms", "ingot", float(ms))
+                note(f"bring-up of {chip}: all, ms", "ingot", device["start_seconds"] * 1e3)
+
+
 def span(values):
     return f"{statistics.median(values):,.4g} [{min(values):,.4g}-{max(values):,.4g}]"
 
@@ -330,7 +372,7 @@ def report():
 
 
 def main():
-    suites = {"boot": bench_boot, "nvme": bench_nvme, "http": bench_http, "idle": bench_idle}
+    suites = {"boot": bench_boot, "nvme": bench_nvme, "http": bench_http, "idle": bench_idle, "gpu": bench_gpu}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(suites))
     parser.add_argument("--rounds", type=int, default=3)
