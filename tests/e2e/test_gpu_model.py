@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 MATMUL = {"m": 65, "n": 37, "k": 29, "seed": 3}
 SMALL = ["--vram", "1024", "--bar1", "1024"]
 GPUS_PER_BOOT = 15  # and cpu0: as many devices as there may be
-START_SECONDS = 60
+START_SECONDS = 180
 
 pytestmark = pytest.mark.usefixtures("vfio_user")
 
@@ -133,11 +133,11 @@ def test_main_job_on_the_gpu(boot, tmp_path):
 
 
 def test_gpu_lost_in_a_job(boot, tmp_path):
-    """At its 5000th register access, which is in the job, the GPU falls off the bus: the job ends and says so, the machine serves on.
+    """At its 20000th register access (a start takes some 3000) the GPU falls off the bus: the job ends and says so, the machine serves on.
 
     (The model itself cannot be killed for this: QEMU 11.1 sometimes ends with an assertion of its own when its server goes away.)
     """
-    model = GpuModel(tmp_path / "gpu", "ga102", faults=["lost=fail@5000"], options=SMALL, expect_refusals=True)
+    model = GpuModel(tmp_path / "gpu", "ga102", faults=["lost=fail@20000"], options=SMALL, expect_refusals=True)
     vm = boot(image=gpu_image(tmp_path, "ga102"), token=TOKEN, gpu=model)
     assert wait_gpus(vm)[0]["usable"]
     job = vm.job("bench", device="nvidia0", seconds=60)
@@ -147,7 +147,6 @@ def test_gpu_lost_in_a_job(boot, tmp_path):
     assert vm.get("/v1/devices").json()["default_device"] == "cpu0"
     assert result_of(vm, "cpu0")
     power_off(vm)
-
 
 
 def chosen_faults(chip):
@@ -163,10 +162,10 @@ def chosen_faults(chip):
     return [fault for fault in faults if fault in chosen.values()]
 
 
-# What the GPU comes up and computes with all the same: none of these is reset before it starts, lost interrupts are noticed by polling, semaphores between queues and the
-# release of a queue are not part of a start, and the rest concerns the way down.
-HARMLESS = {"pci.reset=fail", "interrupt=fail", "semaphore=hang", "semaphore=garbage", "release=hang", "rpc.unload=fail", "rpc.unload=hang", "fwsec.sb=fail", "fwsec.sb=hang",
-            "booter.unload=fail", "booter.unload=hang"}
+# What the GPU comes up and computes with all the same: none of these is reset before it starts, lost interrupts are noticed by polling,
+# semaphores between queues and the release of a queue are not part of a start, and the rest concerns the way down.
+HARMLESS = {"pci.reset=fail", "interrupt=fail", "semaphore=hang", "semaphore=garbage", "release=hang", "rpc.unload=fail",
+            "rpc.unload=hang", "fwsec.sb=fail", "fwsec.sb=hang", "booter.unload=fail", "booter.unload=hang"}
 
 
 def batches():
@@ -204,7 +203,7 @@ def test_faults(boot, tmp_path, chip, faults):
             if len(said) < 10 or f"{gpu['name']}: " not in log or fault in HARMLESS or fault.endswith("=late"):
                 problems.append(f"{fault}: not usable: {said!r}")
             continue
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (job := vm.get(f"/v1/jobs/{jobs[fault]}").json())["state"] in ("queued", "running") and fault != "release=hang":
             assert time.monotonic() < end, f"{fault}: {job}"
             time.sleep(0.1)
