@@ -23,6 +23,12 @@ def sm(chip):
     return subprocess.run([str(ROOT / "images/gpufiles"), "--list", "sm", chip], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
+def kernels(chip):
+    """The GPU code of the image for a chip, or None: Debian's ptxas does not know the newest architectures."""
+    file = ROOT / f"build/kernels/{sm(chip)}.cubin"
+    return file if file.stat().st_size else None
+
+
 class GpuModel:
     """Runs from construction to verdict(). options: more of the model's own, as words."""
 
@@ -34,7 +40,9 @@ class GpuModel:
         self.socket = tempfile.mktemp(prefix="ingot-gpu-")
         self.trace_path, self.log_path = self.folder / "gpu.trace", self.folder / "gpu.log"
         command = [str(PROGRAM), "--socket", self.socket, "--chip", chip, "--trace", str(self.trace_path), "--firmware", str(FIRMWARE),
-                   "--cubins", str(ROOT / f"build/kernels/{sm(chip)}.cubin"), *map(str, options)]
+                   *map(str, options)]
+        if kernels(chip):
+            command += ["--cubins", str(kernels(chip))]
         for fault in faults:
             command += ["--fault", fault]
         self.log = open(self.log_path, "wb")

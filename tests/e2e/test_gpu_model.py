@@ -13,7 +13,7 @@ import pytest
 
 import appliance
 import weights_files as wf
-from gpu_model import CHIPS, GpuModel, list_faults
+from gpu_model import CHIPS, GpuModel, kernels, list_faults
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 MATMUL = {"m": 65, "n": 37, "k": 29, "seed": 3}
@@ -66,6 +66,9 @@ def test_every_chip(boot, tmp_path):
     functions = {f["used_by"]: f for f in vm.get("/v1/pci").json()["functions"] if f["used_by"]}
     assert [gpu["chip"] for gpu in gpus] == CHIPS
     for gpu in gpus:
+        if not kernels(gpu["chip"]):  # with a ptxas older than the chip: up, and says what is missing
+            assert not gpu["usable"] and "kernels" in gpu["why_not"], gpu
+            continue
         assert gpu["usable"], gpu
         assert gpu["firmware"] == "570.144" and gpu["model"].startswith("NVIDIA ") and gpu["architecture"].startswith("sm_")
         assert gpu["vram_bytes"] == 8 << 30 and 7 << 30 < gpu["memory_bytes"] < 8 << 30
@@ -77,7 +80,7 @@ def test_every_chip(boot, tmp_path):
         values = {r["name"]: r["value"] for block in registers["blocks"] for r in block["registers"]}
         assert registers["pci"] == gpu["pci"] and int(values["NV_PFB_PRI_MMU_WPR2_ADDR_HI"], 16) > 0
     end = time.monotonic() + 30  # readings are taken now and then
-    while not all(gpu["temperature_celsius"] for gpu in gpus_of(vm)):
+    while not all(gpu["temperature_celsius"] for gpu in gpus_of(vm) if gpu["usable"]):
         assert time.monotonic() < end, gpus_of(vm)
         time.sleep(0.5)
     log = vm.get("/v1/log").body.decode()
@@ -87,7 +90,7 @@ def test_every_chip(boot, tmp_path):
 
     vm.job("power", action="restart")
     vm.wait_serial(r"restarting[\s\S]*Ingot [\s\S]* is being started")
-    assert [gpu["usable"] for gpu in wait_gpus(vm)] == [True] * len(CHIPS)
+    assert [gpu["usable"] for gpu in wait_gpus(vm)] == [kernels(chip) is not None for chip in CHIPS]
     assert "left running" not in vm.get("/v1/log").body.decode()
     assert result_of(vm, "nvidia0") == wanted
     power_off(vm)
