@@ -15,16 +15,26 @@ def run(*command, seconds=300, **env):
 def test_make_run_does_the_main_job():
     result = run("make", "run", STAY="0", PORT=str(free_port()))
     assert result.returncode == 0, result
-    for line in ("the same digest as this machine's sha256sum", "39 tensors", "checksum", "open http://"):
+    for line in ("the same as this machine's sha256sum says", "39 tensors", "checksum", "open http://"):
         assert line in result.stdout, result.stdout
     assert (ROOT / "build/run/token").stat().st_mode & 0o077 == 0
     token = (ROOT / "build/run/token").read_text()
     assert token not in (ROOT / "build/run/serial.log").read_text(errors="replace")
 
 
+def test_make_run_with_a_modelled_gpu():
+    result = run("make", "run", "GPU=model", STAY="0", PORT=str(free_port()))
+    assert result.returncode == 0, result
+    for line in ("39 tensors, 50354360 bytes to nvidia0", "39 tensors, 50354360 bytes to cpu0", "nvidia0 and cpu0 have the same results"):
+        assert line in result.stdout, result.stdout
+    assert " 0 refusals" in (ROOT / "build/run/gpu.log").read_text(errors="replace")
+    assert run("make", "image").returncode == 0  # without the GPU's files again, as other tests want it
+
+
 def test_make_run_leaves_no_machine_behind():
     ps = run("ps", "-eo", "args").stdout
     assert "build/run/boot.img" not in ps
+    assert not re.search("^build/model/gpu", ps, re.M)
 
 
 def test_gdb_finds_symbols_at_the_random_address():
