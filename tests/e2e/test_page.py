@@ -19,6 +19,7 @@ def browser(request):
 def sign_in(browser, server, token=None):
     browser.open(f"http://127.0.0.1:{server.port}/")
     browser.script("sessionStorage.clear()")
+    browser.log()  # what the page of an earlier test said, perhaps of a server that has gone since
     browser.open(f"http://127.0.0.1:{server.port}/")
     browser.wait(lambda: browser.is_shown("#token"), "the page asks for the token")
     browser.type("#token", token or server.token)
