@@ -296,7 +296,7 @@ static void parser_refused(struct http_connection *c, enum llhttp_errno error, c
         connection_fail(c, c->early_status ? c->early_status : 400, c->early_detail);
         return;
     case HPE_INVALID_METHOD:
-        /* A word that is no method is one not implemented; anything else was no HTTP at all. */
+        /* A word is a method that we do not know; anything else was no HTTP at all. */
         if (at && at < end && ((*at >= 'A' && *at <= 'Z') || *at == ' ' || *at == '-'))
             connection_fail(c, 501, "This method is not known here.");
         else
