@@ -103,8 +103,8 @@ void compute_free(struct channel *c)
     c->compute.sm = NULL;
 }
 
-static enum outcome class_error(struct model *m, struct channel *c, const char *what,
-                                uint32_t method, uint32_t data)
+enum outcome compute_class_error(struct model *m, struct channel *c, const char *what,
+                                 uint32_t method, uint32_t data)
 {
     refuse(m, "compute: channel %u: %s: method 0x%x, data 0x%08x", c->is.channel_id, what, method,
            data);
@@ -353,7 +353,7 @@ enum outcome compute_step(struct model *m, struct channel *c)
 static enum outcome pcas2(struct model *m, struct channel *c, uint32_t method, uint32_t data)
 {
     if (m->chip->family == TURING)
-        return class_error(m, c, "no such method in this class", method, data);
+        return compute_class_error(m, c, "no such method in this class", method, data);
     switch (data & 0xf) {
     case PCAS_ACTION_NOP:
     case PCAS_ACTION_INVALIDATE:
@@ -363,7 +363,7 @@ static enum outcome pcas2(struct model *m, struct channel *c, uint32_t method, u
     case PCAS_ACTION_PREFETCH_SCHEDULE:
         return schedule(m, c, c->compute.pcas_address);
     default:
-        return class_error(m, c, "an action with a QMD that is not modelled", method, data);
+        return compute_class_error(m, c, "an action with a QMD that is not modelled", method, data);
     }
 }
 
@@ -372,7 +372,8 @@ static enum outcome report(struct model *m, struct channel *c, uint64_t address,
 {
     struct violation why;
     if (address % (has_timestamp ? 16 : is_64_bit ? 8 : 4))
-        return class_error(m, c, "a semaphore that is not aligned to its size", method, data);
+        return compute_class_error(m, c, "a semaphore that is not aligned to its size", method,
+                                   data);
     if (!compute_is_idle(c))
         return BUSY;
     return semaphore_write(m, TLB_HUB, c, address, payload, is_64_bit, has_timestamp, &why)
@@ -385,9 +386,9 @@ static enum outcome report_execute(struct model *m, struct channel *c, uint32_t 
 {
     const uint32_t *last = c->compute.method;
     if (m->chip->family == TURING || m->chip->compute_class == 0xc6c0)
-        return class_error(m, c, "no such method in this class", method, data);
+        return compute_class_error(m, c, "no such method in this class", method, data);
     if (data & ~UINT32_C(0x103c)) /* operation RELEASE, no awakening, reduction or trap */
-        return class_error(m, c, "a kind of report that is not modelled", method, data);
+        return compute_class_error(m, c, "a kind of report that is not modelled", method, data);
     uint64_t address =
         (uint64_t)last[SET_REPORT_ADDRESS_UPPER / 4] << 32 | last[SET_REPORT_ADDRESS_LOWER / 4];
     uint64_t payload =
@@ -399,7 +400,7 @@ static enum outcome report_d(struct model *m, struct channel *c, uint32_t method
 {
     const uint32_t *last = c->compute.method;
     if (data & ~(mask(28, 28) | mask(2, 2)))
-        return class_error(m, c, "a kind of report that is not modelled", method, data);
+        return compute_class_error(m, c, "a kind of report that is not modelled", method, data);
     uint64_t address =
         (uint64_t)last[SET_REPORT_SEMAPHORE_A / 4] << 32 | last[SET_REPORT_SEMAPHORE_B / 4];
     return report(m, c, address, last[SET_REPORT_SEMAPHORE_C / 4], false, !bits(data, 28, 28),
@@ -416,7 +417,8 @@ static enum outcome set_window(struct model *m, struct channel *c, uint32_t meth
 {
     *window = pair(&c->compute, method - 4);
     if (*window % WINDOW_BYTES || *window >> 49)
-        return class_error(m, c, "a memory window that is not aligned to 16 MiB", method, data);
+        return compute_class_error(m, c, "a memory window that is not aligned to 16 MiB", method,
+                                   data);
     return DONE;
 }
 
@@ -472,20 +474,20 @@ enum outcome compute_method(struct model *m, struct channel *c, uint32_t method,
     case SET_LOCAL_NON_THROTTLED_C: /* the size is taken with the limit of SMs that comes last */
         s->local_bytes_per_tpc = pair(s, SET_LOCAL_NON_THROTTLED_A);
         if (s->local_bytes_per_tpc % 0x8000)
-            return class_error(m, c, "local memory per TPC in no whole units of 32 KiB", method,
-                               data);
+            return compute_class_error(m, c, "local memory per TPC in no whole units of 32 KiB",
+                                       method, data);
         return DONE;
     case SEND_PCAS_A:
         s->pcas_address = data;
         return DONE;
     case SEND_SIGNALING_PCAS_B:
         if (data & ~(PCAS_B_SCHEDULE | 1u))
-            return class_error(m, c, "bits that no field has", method, data);
+            return compute_class_error(m, c, "bits that no field has", method, data);
         return data & PCAS_B_SCHEDULE ? schedule(m, c, s->pcas_address) : DONE;
     case SEND_SIGNALING_PCAS2_B:
         return pcas2(m, c, method, data);
     default:
-        return class_error(m, c, "a method that the class has not or that is not modelled", method,
-                           data);
+        return compute_class_error(m, c, "a method that the class has not or that is not modelled",
+                                   method, data);
     }
 }

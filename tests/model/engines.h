@@ -173,6 +173,8 @@ bool compute_is_idle(const struct channel *c);
 void compute_drop(struct channel *c); /* the channel dies: so does what it runs */
 void compute_free(struct channel *c);
 enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, uint32_t data);
+/* A method that the compute class, or the inline transfers that are part of it, does not take. Always returns FAULT. */
+enum outcome compute_class_error(struct model *m, struct channel *c, const char *what, uint32_t method, uint32_t data);
 
 /* One entry, fetch or word of its push buffer. BUSY: nothing can be done now. (pbdma.c) */
 enum outcome pbdma_step(struct model *m, struct channel *c);

@@ -26,15 +26,6 @@ enum {
 #define SEMAPHORE_ONE_WORD(launch) bits(launch, 12, 12)
 #define LAUNCH_DEFINED             UINT32_C(0x1171) /* without reductions */
 
-static enum outcome class_error(struct model *m, struct channel *c, const char *what,
-                                uint32_t method, uint32_t data)
-{
-    refuse(m, "inline: channel %u: %s: method 0x%x, data 0x%08x", c->is.channel_id, what, method,
-           data);
-    return engine_fault(m, c, RC_GR_CLASS, "GR", "Class Error: %s: method 0x%x, data 0x%08x", what,
-                        method, data);
-}
-
 static uint64_t line_words(const struct inline_state *s)
 {
     return ((uint64_t)s->line_length + 3) / 4;
@@ -49,8 +40,8 @@ static enum outcome finish(struct model *m, struct channel *c)
     if (COMPLETION(s->launch) != COMPLETION_RELEASE)
         return DONE;
     if (semaphore % (has_timestamp ? 16 : 4))
-        return class_error(m, c, "a semaphore that is not aligned to its size", LAUNCH_DMA,
-                           s->launch);
+        return compute_class_error(m, c, "a semaphore that is not aligned to its size", LAUNCH_DMA,
+                                   s->launch);
     return semaphore_write(m, TLB_HUB, c, semaphore, s->payload, false, has_timestamp, &why)
                ? DONE
                : engine_mmu_fault(m, c, "FE", &why);
@@ -60,7 +51,7 @@ static enum outcome load(struct model *m, struct channel *c, uint32_t data)
 {
     struct inline_state *s = &c->compute.inlined;
     if (s->taken == s->wanted)
-        return class_error(m, c, "data without a transfer", LOAD_INLINE_DATA, data);
+        return compute_class_error(m, c, "data without a transfer", LOAD_INLINE_DATA, data);
     uint64_t line = s->taken / line_words(s), offset = s->taken % line_words(s) * 4;
     uint64_t gva = ((uint64_t)s->out[0] << 32 | s->out[1]) + line * s->pitch + offset;
     uint64_t bytes = s->line_length - offset < 4 ? s->line_length - offset : 4;
@@ -74,7 +65,8 @@ enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, 
 {
     struct inline_state *s = &c->compute.inlined;
     if (s->taken != s->wanted && method != LOAD_INLINE_DATA)
-        return class_error(m, c, "another method in the middle of a transfer", method, data);
+        return compute_class_error(m, c, "another method in the middle of a transfer", method,
+                                   data);
     switch (method) {
     case LINE_LENGTH_IN:
         s->line_length = data;
@@ -98,9 +90,10 @@ enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, 
         return DONE;
     case LAUNCH_DMA:
         if (!DST_IS_PITCH(data) || (data & ~LAUNCH_DEFINED))
-            return class_error(m, c, "a transfer of a kind that is not modelled", method, data);
+            return compute_class_error(m, c, "a transfer of a kind that is not modelled", method,
+                                       data);
         if (s->line_length == 0 || s->line_count == 0)
-            return class_error(m, c, "a transfer of nothing", method, data);
+            return compute_class_error(m, c, "a transfer of nothing", method, data);
         s->launch = data;
         s->taken = 0;
         s->wanted = line_words(s) * s->line_count;
@@ -108,6 +101,6 @@ enum outcome inline_method(struct model *m, struct channel *c, uint32_t method, 
     case LOAD_INLINE_DATA:
         return load(m, c, data);
     default:
-        return class_error(m, c, "a method that is not modelled", method, data);
+        return compute_class_error(m, c, "a method that is not modelled", method, data);
     }
 }
